@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+)
+
+// A verb is one subcommand. Its file holds everything it does.
+type verb struct {
+	name  string
+	usage string // arguments, in one line
+	help  string // what it does, in one sentence
+	run   func(ctx context.Context, e *env, args []string) error
+}
+
+// verbs is the command line, in the order in which help shows it.
+func verbs() []verb {
+	return []verb{}
+}
+
+// main runs one verb and returns the process's exit code.
+func (e *env) main(ctx context.Context, args []string) int {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		e.help()
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitOK
+	}
+	for _, v := range verbs() {
+		if v.name == args[0] {
+			return e.report(ctx, v.run(ctx, e, args[1:]))
+		}
+	}
+	return e.report(ctx, fmt.Errorf("unknown verb %q; `omega help` lists them", args[0]))
+}
+
+// report turns a verb's error into words on stderr and an exit code.
+func (e *env) report(ctx context.Context, err error) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case ctx.Err() != nil:
+		fmt.Fprintln(e.Stderr, "omega: interrupted; everything that was started has been stopped")
+	default:
+		fmt.Fprintf(e.Stderr, "omega: %v\n", err)
+	}
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
+	return exitUsage
+}
+
+func (e *env) help() {
+	fmt.Fprintln(e.Stderr, "omega: a measured, reproducible guest image that makes a confidential VM a platform for AI agents")
+	fmt.Fprintln(e.Stderr)
+	for _, v := range verbs() {
+		fmt.Fprintf(e.Stderr, "  %-8s %s\n", v.name, v.help)
+	}
+	fmt.Fprintln(e.Stderr, "\n`omega VERB -h` shows a verb's arguments. Exit codes: 0 good; 1 usage or internal error; 2 signature,")
+	fmt.Fprintln(e.Stderr, "chain or expiry not valid; 3 collateral not available; 4 values differ from what is expected, or policy says no.")
+}
+
+// flags returns the flag set of a verb; its usage line and help come from verbs.
+func (e *env) flags(name string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(e.Stderr)
+	fs.Usage = func() {
+		for _, v := range verbs() {
+			if v.name == name {
+				fmt.Fprintf(e.Stderr, "omega %s %s\n%s\n", v.name, v.usage, v.help)
+			}
+		}
+		fs.PrintDefaults()
+	}
+	return fs
+}
