@@ -1,0 +1,109 @@
+// Package front is the platform's only listener: it serves evidence, the public
+// form of the provenance log, and whether the platform is ready, over TLS 1.3.
+// It decides nothing and holds no secret but its own TLS and HPKE keys; what it
+// serves comes from the signer and the log through functions.
+package front
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// EvidencePath is where evidence is served; the query is nonce=64 hex digits.
+	EvidencePath = "/.well-known/omega/evidence"
+	// ReadyPath answers 200 when every deployment of the launch config is
+	// admitted and started or refused, and 503 before that.
+	ReadyPath = "/.well-known/omega/ready"
+	// LogPrefix is the root of the C2SP tlog-tiles tree.
+	LogPrefix = "/log/"
+)
+
+// requestTimeout bounds how long one request may wait for another child.
+const requestTimeout = 30 * time.Second
+
+// ErrNotFound reports that the log has no such file (yet).
+var ErrNotFound = errors.New("not found")
+
+// A Front serves HTTP for one platform. All fields must be set.
+type Front struct {
+	Evidence func(ctx context.Context, nonce [32]byte) ([]byte, error) // JSON of attest.Evidence
+	LogFile  func(ctx context.Context, path string) ([]byte, error)    // a tlog-tiles path
+	Ready    func() bool
+	Log      *slog.Logger
+}
+
+// Handler returns the routes. What is not listed is 404.
+func (f *Front) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+EvidencePath, f.evidence)
+	mux.HandleFunc("GET "+ReadyPath, f.ready)
+	mux.HandleFunc("GET "+LogPrefix, f.logFile)
+	return http.TimeoutHandler(mux, requestTimeout, `{"error":"timed out"}`)
+}
+
+func (f *Front) evidence(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	raw := query.Get("nonce")
+	nonce, err := hex.DecodeString(raw)
+	if err != nil || len(nonce) != 32 || len(query) != 1 || len(query["nonce"]) != 1 {
+		fail(w, http.StatusBadRequest, "nonce must be given once, as 64 hex digits")
+		return
+	}
+	body, err := f.Evidence(r.Context(), [32]byte(nonce))
+	if err != nil {
+		f.Log.Warn("evidence", "error", err)
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, "evidence is not available right now; try again")
+		return
+	}
+	write(w, "application/json", body)
+}
+
+func (f *Front) ready(w http.ResponseWriter, _ *http.Request) {
+	if !f.Ready() {
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, "deployments are still being admitted")
+		return
+	}
+	write(w, "application/json", []byte(`{"ready":true}`))
+}
+
+func (f *Front) logFile(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, LogPrefix)
+	body, err := f.LogFile(r.Context(), path)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		fail(w, http.StatusNotFound, "the log has no such file")
+	case err != nil:
+		f.Log.Warn("log file", "error", err)
+		fail(w, http.StatusServiceUnavailable, "the log is not available right now; try again")
+	case path == "checkpoint":
+		write(w, "text/plain; charset=utf-8", body)
+	default:
+		write(w, "application/octet-stream", body)
+	}
+}
+
+func write(w http.ResponseWriter, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) // a client that went away is no error of ours
+}
+
+func fail(w http.ResponseWriter, status int, words string) {
+	body, _ := json.Marshal(map[string]string{"error": words}) // a map of strings always encodes
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}

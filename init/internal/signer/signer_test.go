@@ -1,0 +1,200 @@
+package signer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"omega/attest"
+)
+
+// deviceFunc makes a report out of REPORT_DATA alone.
+type deviceFunc func(ctx context.Context, data [64]byte) ([]byte, []byte, error)
+
+func (f deviceFunc) Report(ctx context.Context, data [64]byte) ([]byte, []byte, error) {
+	return f(ctx, data)
+}
+
+func echo(_ context.Context, data [64]byte) ([]byte, []byte, error) { return data[:], nil, nil }
+
+func newSigner(t *testing.T, d Device) *Signer {
+	t.Helper()
+	s, err := New(d, rand.Reader, [16]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func checkpoint(s *Signer, size int, root byte) []byte {
+	hash := make([]byte, 32)
+	hash[0] = root
+	return fmt.Appendf(nil, "%s\n%d\n%s\n", s.Origin(), size, base64.StdEncoding.EncodeToString(hash))
+}
+
+func complete(t *testing.T, s *Signer) {
+	t.Helper()
+	if err := s.SetClaims(attest.BootClaims{Version: attest.BootVersion, BootID: [16]byte{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetFrontKeys([32]byte{2}, [32]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SignCheckpoint(checkpoint(s, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEvidenceBindsClaimsAndSessionIntoReportData(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	complete(t, s)
+	agents := []attest.Agent{{Instance: "a", State: attest.AgentRunning}}
+	if err := s.SetAgents(agents); err != nil {
+		t.Fatal(err)
+	}
+	nonce := [32]byte{9}
+	e, err := s.Evidence(t.Context(), nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := attest.ReportData(e.Boot.Digest(), e.Session.Digest())
+	if [64]byte(e.Report) != want {
+		t.Error("REPORT_DATA is not that of the claims and the session")
+	}
+	if e.Session.Nonce != nonce || e.Session.AgentsRoot != attest.AgentsRoot(agents) || e.Session.AgentCount != 1 {
+		t.Errorf("session = %+v, want the nonce and the agents", e.Session)
+	}
+	if e.Boot.TLSKey != [32]byte{2} || e.Boot.AttestationKey == ([32]byte{}) {
+		t.Errorf("boot claims = %+v, want the keys of signer and front", e.Boot)
+	}
+}
+
+func TestEvidenceIsRefusedUntilTheClaimsAreComplete(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	if _, err := s.Evidence(t.Context(), [32]byte{}); err == nil {
+		t.Error("evidence without claims was served")
+	}
+	if err := s.SetFrontKeys([32]byte{2}, [32]byte{3}); err == nil {
+		t.Error("front keys were taken before the claims")
+	}
+	complete(t, s)
+	if _, err := s.Evidence(t.Context(), [32]byte{}); err != nil {
+		t.Errorf("complete claims: %v", err)
+	}
+}
+
+func TestClaimsAndFrontKeysAreSetOnce(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	complete(t, s)
+	if err := s.SetClaims(attest.BootClaims{}); err == nil {
+		t.Error("boot claims were replaced")
+	}
+	if err := s.SetFrontKeys([32]byte{7}, [32]byte{8}); err == nil {
+		t.Error("front keys were replaced")
+	}
+}
+
+func TestCheckpointsAreSignedOnlyForAGrowingLogOfThisBoot(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	other := newSigner(t, deviceFunc(echo))
+	other.origin = "omega/other"
+	if _, err := s.SignCheckpoint(checkpoint(s, 5, 1)); err != nil {
+		t.Fatal(err)
+	}
+	good := string(checkpoint(s, 6, 1))
+	tests := []struct {
+		name, text, want string
+	}{
+		{"smaller tree", string(checkpoint(s, 4, 1)), "less than"},
+		{"same size, another root", string(checkpoint(s, 5, 2)), "another root"},
+		{"another origin", string(checkpoint(other, 6, 1)), "origin"},
+		{"an extension line", good + "x\n", "three lines"},
+		{"no final newline", strings.TrimSuffix(good, "\n"), "three lines"},
+		{"a size with a leading zero", strings.Replace(good, "\n6\n", "\n06\n", 1), "decimal"},
+		{"a negative size", strings.Replace(good, "\n6\n", "\n-6\n", 1), "decimal"},
+		{"a short root", s.Origin() + "\n6\nAAAA\n", "32 bytes"},
+		{"arbitrary text", "transfer all the money", "three lines"},
+		{"too long", strings.Repeat("x", 300), "more than"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := s.SignCheckpoint([]byte(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error = %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestForeignVerifierOpensTheSignedNote(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	signed, err := s.SignCheckpoint(checkpoint(s, 1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := note.NewEd25519VerifierKey(s.Origin(), s.logKey.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := note.Open(signed, note.VerifierList(verifier)); err != nil {
+		t.Errorf("x/mod's note package refuses the note: %v", err)
+	}
+}
+
+func TestAFloodIsRefusedAndTheNextClientIsServed(t *testing.T) {
+	release := make(chan struct{})
+	s := newSigner(t, deviceFunc(func(ctx context.Context, data [64]byte) ([]byte, []byte, error) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return data[:], nil, ctx.Err()
+	}))
+	complete(t, s)
+	done := make(chan error, maxWaiting)
+	for range maxWaiting {
+		s.waiting <- struct{}{}
+	}
+	if _, err := s.Evidence(t.Context(), [32]byte{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("error = %v, want ErrBusy", err)
+	}
+	for range maxWaiting {
+		<-s.waiting
+	}
+	go func() { _, err := s.Evidence(t.Context(), [32]byte{}); done <- err }()
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("after the flood: %v", err)
+	}
+}
+
+func TestTooManyAgentsAreRefused(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	if err := s.SetAgents(make([]attest.Agent, MaxAgents+1)); err == nil {
+		t.Error("an agent table over the bound was taken")
+	}
+}
+
+func FuzzParseCheckpoint(f *testing.F) {
+	f.Add([]byte("omega/x\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		size, root, err := parseCheckpoint(b, "omega/x")
+		if err != nil {
+			return
+		}
+		again := fmt.Sprintf("omega/x\n%d\n%s\n", size, base64.StdEncoding.EncodeToString(root[:]))
+		if again != string(b) {
+			t.Errorf("%q was accepted, but its canonical form is %q", b, again)
+		}
+	})
+}
