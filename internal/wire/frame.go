@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// maxError bounds the text of an error reply.
+const maxError = 4 << 10
+
+// frame is one message: a request has an op, a reply has none.
+type frame struct {
+	ID    uint64          `json:"id"`
+	Op    string          `json:"op,omitempty"`
+	Error string          `json:"error,omitempty"`
+	Body  json.RawMessage `json:"body,omitempty"`
+}
+
+// encode makes the frame's bytes; a nil body is left out.
+func (f *frame) encode(body any) ([]byte, error) {
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encoding body: %w", err)
+		}
+		f.Body = b
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encoding frame: %w", err)
+	}
+	if len(b) > MaxMessage {
+		return nil, ErrTooLarge
+	}
+	return b, nil
+}
+
+// parseFrame reads a frame strictly.
+func parseFrame(b []byte) (*frame, error) {
+	var f frame
+	if err := strict(b, &f); err != nil {
+		return nil, fmt.Errorf("%w: frame: %w", ErrProtocol, err)
+	}
+	if f.ID == 0 {
+		return nil, fmt.Errorf("%w: frame without id", ErrProtocol)
+	}
+	return &f, nil
+}
+
+// Body decodes a message body strictly: unknown fields and trailing bytes are
+// refused. An absent body is the zero value.
+func Body[T any](raw json.RawMessage) (T, error) {
+	var v, zero T
+	if len(raw) == 0 {
+		return zero, nil
+	}
+	if err := strict(raw, &v); err != nil {
+		return zero, fmt.Errorf("body: %w", err)
+	}
+	return v, nil
+}
+
+func strict(raw []byte, v any) error {
+	if !utf8.Valid(raw) {
+		return errors.New("not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("trailing bytes")
+	}
+	return nil
+}
