@@ -1,12 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"unicode/utf8"
+
+	"omega/internal/strictjson"
 )
 
 // maxError bounds the text of an error reply.
@@ -65,16 +63,5 @@ func Body[T any](raw json.RawMessage) (T, error) {
 }
 
 func strict(raw []byte, v any) error {
-	if !utf8.Valid(raw) {
-		return errors.New("not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("trailing bytes")
-	}
-	return nil
+	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage})
 }
