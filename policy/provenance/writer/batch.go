@@ -1,0 +1,183 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"omega/policy/provenance"
+)
+
+// loop commits whatever waits, as one batch, again and again. While one batch
+// is being signed the next one gathers: no timer is needed.
+func (w *Writer) loop(ctx context.Context) {
+	defer close(w.done)
+	err := ErrClosed
+	for {
+		batch := w.gather(ctx)
+		if batch == nil {
+			break
+		}
+		if err = w.commit(ctx, batch); err != nil {
+			w.cfg.Log.Error("provenance log failed", "err", err)
+			break
+		}
+		err = ErrClosed
+	}
+	w.mu.Lock()
+	w.failure = err
+	w.mu.Unlock()
+	w.stop()
+}
+
+// gather waits for one request and takes those that wait behind it, up to a
+// batch. It returns nil when ctx has ended.
+func (w *Writer) gather(ctx context.Context) []*request {
+	var batch []*request
+	select {
+	case <-ctx.Done():
+		return nil
+	case r := <-w.queue:
+		batch = append(batch, r)
+	}
+	for len(batch) < w.cfg.Batch {
+		select {
+		case r := <-w.queue:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// staged is what one batch adds to the log.
+type staged struct {
+	leaves   [][]byte
+	requests []*request
+}
+
+// commit adds a batch to the log. An error is the end of the writer: leaves may
+// be on the disk, or signed for, that no reader was shown.
+func (w *Writer) commit(ctx context.Context, batch []*request) error {
+	var s staged
+	for _, r := range batch {
+		if err := w.admit(r); err != nil {
+			r.done <- err
+			continue
+		}
+		if err := w.stage(&s, r); err != nil {
+			return w.abort(batch, fmt.Errorf("%w: %w", ErrFailed, err))
+		}
+	}
+	if len(s.requests) == 0 {
+		return nil
+	}
+	signed, err := w.sign(ctx, s.leaves)
+	if err != nil {
+		return w.abort(batch, fmt.Errorf("%w: %w", ErrFailed, err))
+	}
+	w.publish(s.leaves, signed)
+	for _, r := range s.requests {
+		r.done <- nil
+	}
+	return nil
+}
+
+// abort answers every request that has no answer yet.
+func (w *Writer) abort(batch []*request, err error) error {
+	for _, r := range batch {
+		select {
+		case r.done <- err:
+		default:
+		}
+	}
+	return err
+}
+
+// admit refuses what must not enter the tree, without harm to the rest.
+func (w *Writer) admit(r *request) error {
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	if w.bytes+len(r.json)+leafOverhead > w.cfg.MaxBytes {
+		return fmt.Errorf("%w: %d bytes", ErrFull, w.bytes)
+	}
+	e := r.entry
+	if e.Kind != provenance.KindOutcome {
+		return nil
+	}
+	if agent, ok := w.open[*e.Intent]; !ok || agent != e.Agent {
+		return fmt.Errorf("%w: %d", ErrNoIntent, *e.Intent)
+	}
+	return nil
+}
+
+// leafOverhead bounds what sealing adds to an entry: header, salt, padding, tag.
+const leafOverhead = 512
+
+// stage gives a request its index and seals it, below a new epoch if it is time.
+func (w *Writer) stage(s *staged, r *request) error {
+	if w.epoch == nil || w.tree.Size()-w.born >= w.cfg.EpochEntries {
+		epoch, header, err := provenance.NewEpoch(w.cfg.Origin, w.next, w.tree.Size(), w.cfg.Auditors)
+		if err != nil {
+			return fmt.Errorf("epoch %d: %w", w.next, err)
+		}
+		w.epoch, w.born = epoch, w.tree.Size()
+		w.next++
+		w.grow(s, header)
+	}
+	leaf, err := w.epoch.Seal(w.tree.Size(), r.json)
+	if err != nil {
+		return err
+	}
+	r.index = leaf.Seq
+	w.grow(s, leaf)
+	s.requests = append(s.requests, r)
+	switch {
+	case r.entry.Kind == provenance.KindIntent && r.entry.Decision == provenance.Permit:
+		w.open[r.index] = r.entry.Agent
+	case r.entry.Kind == provenance.KindOutcome:
+		delete(w.open, *r.entry.Intent)
+	}
+	return nil
+}
+
+func (w *Writer) grow(s *staged, leaf *provenance.Leaf) {
+	b := leaf.Marshal()
+	s.leaves = append(s.leaves, b)
+	w.bytes += len(b)
+	w.tree.Append(tlog.RecordHash(b))
+}
+
+// sign writes the leaves to the disk, has the new head signed, checks the
+// signature and writes it behind them.
+func (w *Writer) sign(ctx context.Context, leaves [][]byte) ([]byte, error) {
+	if w.disk != nil {
+		if err := w.disk.leaves(leaves); err != nil {
+			return nil, fmt.Errorf("log disk: %w", err)
+		}
+	}
+	want := provenance.Checkpoint{Origin: w.cfg.Origin, Size: w.tree.Size(), Root: w.tree.Root()}
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.SignTimeout)
+	defer cancel()
+	signed, err := w.cfg.Sign(ctx, want.Text())
+	if err != nil {
+		return nil, fmt.Errorf("signing a checkpoint: %w", err)
+	}
+	got, err := provenance.OpenCheckpoint(signed, w.cfg.Origin, w.cfg.LogKey[:])
+	if err != nil {
+		return nil, err
+	}
+	if got != want {
+		return nil, errors.New("signer signed another checkpoint")
+	}
+	if w.disk != nil {
+		if err := w.disk.checkpoint(signed); err != nil {
+			return nil, fmt.Errorf("log disk: %w", err)
+		}
+	}
+	return signed, nil
+}
