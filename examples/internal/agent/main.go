@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/openai/openai-go/v3"
+)
+
+// Main runs an agent with what its environment says, prints the answer, and
+// returns the exit code of the program.
+func Main(system, task string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, system, task, os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// run is Main without the process: OPENAI_BASE_URL and OPENAI_API_KEY are read
+// by the OpenAI client itself.
+func run(ctx context.Context, system, task string, getenv func(string) string, out io.Writer) (err error) {
+	tools, err := Connect(ctx, getenv("MCP_SERVERS"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+
+	agent := &Agent{Model: getenv("AGENT_MODEL"), System: system, Task: task, Out: out}
+	answer, err := agent.Run(ctx, openai.NewClient(), tools)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "done:", answer)
+	return nil
+}
