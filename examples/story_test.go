@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -28,6 +29,7 @@ type world struct {
 func newWorld(t *testing.T, packages ...string) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir()}
+	noteSources(t)
 	for _, pkg := range packages {
 		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(w.dir, filepath.Base(pkg)), "./"+pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -37,6 +39,22 @@ func newWorld(t *testing.T, packages ...string) *world {
 	}
 	w.ca, w.cert, w.key = certificates(t, w.dir)
 	return w
+}
+
+// noteSources makes a cached test result depend on the programs' sources: go
+// test counts the files that a test looks at, not those that it has compiled.
+func noteSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		_, err = os.Stat(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // serve starts a server program and returns the address it listens on.
