@@ -1,0 +1,195 @@
+package compile
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"omega/internal/strictjson"
+	"omega/policy"
+)
+
+// constraint writes a function that is met by the values that c allows.
+func (g *generator) constraint(fn string, c policy.Constraint) {
+	g.line("\n%s(value) if {", fn)
+	g.kind(c)
+	if c.Equals != nil {
+		g.line("value == %s", literal(c.Equals))
+	}
+	if len(c.Enum) > 0 {
+		g.line("value in {%s}", strings.Join(literals(c.Enum), ", "))
+	}
+	if c.Pattern != "" {
+		g.line("regex.match(%s, value)", quote("^(?:"+c.Pattern+")$"))
+	}
+	if c.Prefix != "" {
+		g.line("under(value, %s)", quote(c.Prefix))
+	}
+	g.bounds(c)
+	if c.Each != nil {
+		g.line("every element in value { %s_each(element) }", fn)
+	}
+	if c.Any != nil {
+		g.line("some element in value\n%s_any(element)", fn)
+	}
+	if len(c.Fields) > 0 {
+		g.line("every name, element in value { %s_field(name, element) }", fn)
+		for _, name := range required(c.Fields) {
+			g.line("%s in object.keys(value)", quote(name))
+		}
+	}
+	g.line("}")
+	g.nested(fn, c)
+}
+
+// nested writes the functions for what is inside of the value.
+func (g *generator) nested(fn string, c policy.Constraint) {
+	if c.Each != nil {
+		g.constraint(fn+"_each", *c.Each)
+	}
+	if c.Any != nil {
+		g.constraint(fn+"_any", *c.Any)
+	}
+	for i, name := range sortedKeys(c.Fields) {
+		sub := fmt.Sprintf("%s_f%d", fn, i+1)
+		g.line("\n%s_field(name, element) if {\nname == %s\n%s(element)\n}", fn, quote(name), sub)
+		g.constraint(sub, c.Fields[name])
+	}
+}
+
+// kind comes first: comparisons in Rego are defined across types, so a bound
+// without it would let null pass below any number.
+func (g *generator) kind(c policy.Constraint) {
+	switch c.Kind() {
+	case "string":
+		g.line("is_string(value)")
+	case "number":
+		g.line("is_number(value)")
+	case "integer":
+		g.line("is_number(value)\nvalue == floor(value)")
+	case "boolean":
+		g.line("is_boolean(value)")
+	case "array":
+		g.line("is_array(value)")
+	case "object":
+		g.line("is_object(value)")
+	}
+}
+
+func (g *generator) bounds(c policy.Constraint) {
+	if c.Min != nil {
+		g.line("value >= %s", literal(*c.Min))
+	}
+	if c.Max != nil {
+		g.line("value <= %s", literal(*c.Max))
+	}
+	if c.MinLength != nil {
+		g.line("count(value) >= %d", *c.MinLength)
+	}
+	if c.MaxLength != nil {
+		g.line("count(value) <= %d", *c.MaxLength)
+	}
+	if c.MaxSum != nil {
+		g.line("every element in value { is_number(element)\nelement >= 0 }")
+		g.line("sum(value) <= %s", literal(*c.MaxSum))
+	}
+}
+
+// describe puts a constraint into words for the agent.
+func describe(c policy.Constraint) string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if words := map[string]string{
+		"string": "text", "number": "a number", "integer": "a whole number",
+		"boolean": "true or false", "array": "a list", "object": "an object",
+	}[c.Kind()]; words != "" && c.Prefix == "" {
+		add("%s", words)
+	}
+	if c.Equals != nil {
+		add("exactly %s", literal(c.Equals))
+	}
+	if len(c.Enum) > 0 {
+		add("one of %s", strings.Join(literals(c.Enum), ", "))
+	}
+	if c.Pattern != "" {
+		add("matching %s", c.Pattern)
+	}
+	if c.Prefix != "" {
+		add(`a plain path under %s, without "..", "//", %% or backslash`, c.Prefix)
+	}
+	describeBounds(c, add)
+	if c.Each != nil {
+		add("each %s", describe(*c.Each))
+	}
+	if c.Any != nil {
+		add("at least one %s", describe(*c.Any))
+	}
+	if len(c.Fields) > 0 {
+		var fields []string
+		for _, name := range sortedKeys(c.Fields) {
+			fields = append(fields, fmt.Sprintf("%q %s", name, describe(c.Fields[name])))
+		}
+		add("with only %s", strings.Join(fields, "; "))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describeBounds(c policy.Constraint, add func(string, ...any)) {
+	if c.Min != nil {
+		add("at least %s", literal(*c.Min))
+	}
+	if c.Max != nil {
+		add("at most %s", literal(*c.Max))
+	}
+	unit := "characters"
+	if c.Kind() == "array" {
+		unit = "elements"
+	}
+	if c.MinLength != nil {
+		add("at least %d %s", *c.MinLength, unit)
+	}
+	if c.MaxLength != nil {
+		add("at most %d %s", *c.MaxLength, unit)
+	}
+	if c.MaxSum != nil {
+		add("numbers that add up to at most %s", literal(*c.MaxSum))
+	}
+}
+
+// literal writes a validated scalar as Rego, which takes JSON's form.
+func literal(v any) string {
+	if f, ok := v.(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	b, err := strictjson.Canonical(v)
+	if err != nil {
+		return "null" // meets nothing: validated scalars always encode
+	}
+	return string(b)
+}
+
+func literals(vs []any) []string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = literal(v)
+	}
+	return out
+}
+
+// quote writes Rego text; JSON's escapes are Rego's.
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return `""`
+	}
+	return string(b)
+}
+
+func quoteAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return out
+}
