@@ -17,7 +17,9 @@ type verb struct {
 
 // verbs is the command line, in the order in which help shows it.
 func verbs() []verb {
-	return []verb{}
+	return []verb{
+		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
+	}
 }
 
 // main runs one verb and returns the process's exit code.

@@ -25,8 +25,8 @@ var (
 	ErrFraming = errors.New("log breaks its own form")
 )
 
-// maxSize bounds the logs that Verify reads whole, and so its memory.
-const maxSize = 1 << 24
+// MaxSize bounds the logs that Verify reads whole, and so its memory.
+const MaxSize = 1 << 24
 
 // Options say what a log must be.
 type Options struct {
@@ -106,7 +106,7 @@ func (v *verification) head(ctx context.Context) error {
 	}
 	v.sum.Checkpoint = c
 	switch prev := v.opts.Previous; {
-	case c.Size > maxSize:
+	case c.Size > MaxSize:
 		return fmt.Errorf("%w: %d entries are more than this reader takes", ErrFraming, c.Size)
 	case c.Size < v.opts.MinSize:
 		return fmt.Errorf("%w: %d entries, %d were seen", ErrFork, c.Size, v.opts.MinSize)

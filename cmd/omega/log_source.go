@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"omega/attest"
+	"omega/policy/provenance"
+)
+
+// errUnreachable reports a platform that does not serve its log.
+var errUnreachable = errors.New("log is not reachable")
+
+// Where a platform serves evidence, and where an export keeps it.
+const (
+	evidencePath = "/.well-known/omega/evidence"
+	evidenceFile = "evidence.json"
+	maxEvidence  = 4 << 20
+)
+
+// logSource opens a folder or a URL. A URL without a path is a platform's.
+func logSource(from string) (provenance.Source, error) {
+	base, err := logURL(from)
+	if err != nil {
+		return nil, err
+	}
+	if base == nil {
+		if info, err := os.Stat(from); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("%s is not a folder", from)
+		}
+		return provenance.Dir(os.DirFS(from)), nil
+	}
+	client := logClient()
+	return provenance.SourceFunc(func(ctx context.Context, path string) ([]byte, error) {
+		return fetch(ctx, client, base.JoinPath(path).String(), provenance.MaxFile)
+	}), nil
+}
+
+// logURL is where the log lies below a URL, nil where from is a folder.
+func logURL(from string) (*url.URL, error) {
+	if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(from, "http://") {
+		return nil, nil
+	}
+	u, err := url.Parse(from)
+	if err != nil {
+		return nil, err
+	}
+	if u.Path == "" || u.Path == "/" {
+		u = u.JoinPath("log")
+	}
+	return u, nil
+}
+
+// logClient reads from a platform whose certificate nobody vouches for: what
+// it serves is ciphertext below a signature, and that signature is checked.
+func logClient() *http.Client {
+	return &http.Client{
+		Timeout: time.Minute,
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
+			ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
+	}
+}
+
+// fetch reads one bounded answer.
+func fetch(ctx context.Context, c *http.Client, where string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("%s: %w", where, fs.ErrNotExist)
+	default:
+		return nil, fmt.Errorf("%w: %s answered %s", errUnreachable, where, resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: more than %d bytes", where, limit)
+	}
+	return b, nil
+}
+
+// fetchEvidence asks the platform that serves a log for fresh evidence. It is
+// stored, not judged: `omega verify` does that.
+func fetchEvidence(ctx context.Context, base *url.URL) ([]byte, error) {
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	u := *base
+	u.Path, u.RawQuery = evidencePath, "nonce="+hex.EncodeToString(nonce)
+	return fetch(ctx, logClient(), u.String(), maxEvidence)
+}
+
+// besideLog is the evidence in an exported log, empty where there is none.
+func besideLog(from string) string {
+	path := filepath.Join(from, evidenceFile)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// logEvidence is what evidence says about the log.
+type logEvidence struct {
+	key        ed25519.PublicKey
+	origin     string
+	checkpoint []byte
+}
+
+func readEvidence(path string) (*logEvidence, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	ev, err := attest.ParseEvidence(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &logEvidence{key: ev.Boot.LogKey[:], origin: ev.Boot.LogOrigin, checkpoint: ev.Session.Checkpoint}, nil
+}
+
+// readAuditorKey reads an X25519 private key: PKCS #8 in PEM.
+func readAuditorKey(path string) (*ecdh.PrivateKey, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(b)
+	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) != 0 {
+		return nil, fmt.Errorf("%s: not one PKCS #8 private key in PEM", path)
+	}
+	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	private, ok := k.(*ecdh.PrivateKey)
+	if !ok || private.Curve() != ecdh.X25519() {
+		return nil, fmt.Errorf("%s: not an X25519 key", path)
+	}
+	return private, nil
+}
+
+// makeAuditorKey writes a new auditor.key and auditor.pub into dir. It never
+// overwrites a key.
+func makeAuditorKey(dir string) error {
+	private, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(private.PublicKey())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(dir, "auditor.key"), "PRIVATE KEY", secret, 0o600); err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(dir, "auditor.pub"), "PUBLIC KEY", public, 0o644)
+}
+
+func writeNew(path, kind string, der []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pem.Encode(f, &pem.Block{Type: kind, Bytes: der}), f.Close())
+}
+
+// runLogKeygen is `omega log keygen`.
+func runLogKeygen(_ context.Context, e *env, args []string) error {
+	fs := e.flags("log")
+	out := fs.String("out", ".", "`folder` for auditor.key and auditor.pub")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if err := makeAuditorKey(*out); err != nil {
+		return err
+	}
+	e.sayf("%s reads the log; keep it from the platform. %s goes into the policy, below auditors.",
+		filepath.Join(*out, "auditor.key"), filepath.Join(*out, "auditor.pub"))
+	return nil
+}
