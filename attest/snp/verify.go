@@ -1,0 +1,164 @@
+package snp
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha512"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"omega/attest"
+)
+
+// Chain is the certificates that a report came with. Intermediate may be nil
+// where the root knows it.
+type Chain struct {
+	Leaf, Intermediate *x509.Certificate
+	// ARK, if given, must be the root's own: a chain cannot bring its root.
+	ARK *x509.Certificate
+}
+
+// Verified is a report whose signature and chain are valid.
+type Verified struct {
+	Report  *Report
+	Product Product
+	// Expires is when the first certificate of the chain expires.
+	Expires time.Time
+}
+
+// Verify checks a raw report against one of the roots at a point in time: the
+// chain, the report's signature, and that the report and the certificate speak
+// of the same chip at the same TCB. Errors are attest.ErrSignature.
+func Verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, error) {
+	v, err := verify(raw, chain, roots, now)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", attest.ErrSignature, err)
+	}
+	return v, nil
+}
+
+func verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, error) {
+	report, err := ParseReport(raw)
+	if err != nil {
+		return nil, err
+	}
+	if chain.Leaf == nil {
+		return nil, fmt.Errorf("no %s certificate", report.SigningKey)
+	}
+	root, err := chain.root(roots)
+	if err != nil {
+		return nil, err
+	}
+	line, err := lineOf(root.Product)
+	if err != nil {
+		return nil, err
+	}
+	middle, err := chain.intermediate(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkChain(line.product, report.SigningKey, chain.Leaf, middle, root.ARK, now); err != nil {
+		return nil, err
+	}
+	if err := checkLeaf(report, line, chain.Leaf); err != nil {
+		return nil, fmt.Errorf("%s certificate: %w", report.SigningKey, err)
+	}
+	if err := checkSignature(raw, report, chain.Leaf); err != nil {
+		return nil, err
+	}
+	expires := root.ARK.NotAfter
+	for _, c := range []*x509.Certificate{middle, chain.Leaf} {
+		if c.NotAfter.Before(expires) {
+			expires = c.NotAfter
+		}
+	}
+	return &Verified{Report: report, Product: line.product, Expires: expires}, nil
+}
+
+// root is the root whose key may have signed the chain: the one that was
+// issued to the leaf's issuer's issuer, by name. Signatures are checked later.
+func (c *Chain) root(roots []Root) (*Root, error) {
+	for i := range roots {
+		r := &roots[i]
+		for _, m := range append([]*x509.Certificate{c.Intermediate}, r.Intermediates...) {
+			if m == nil || !bytes.Equal(m.RawSubject, c.Leaf.RawIssuer) || !bytes.Equal(m.RawIssuer, r.ARK.RawSubject) {
+				continue
+			}
+			if c.ARK != nil && !c.ARK.Equal(r.ARK) {
+				return nil, fmt.Errorf("ARK %q is not the trusted root", c.ARK.Subject.CommonName)
+			}
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("issuer %q leads to no trusted root", c.Leaf.Issuer.CommonName)
+}
+
+func (c *Chain) intermediate(r *Root) (*x509.Certificate, error) {
+	if c.Intermediate != nil {
+		return c.Intermediate, nil
+	}
+	for _, m := range r.Intermediates {
+		if bytes.Equal(m.RawSubject, c.Leaf.RawIssuer) {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("no certificate of %q", c.Leaf.Issuer.CommonName)
+}
+
+// checkChain verifies ARK -> ASK or ASVK -> leaf, names included: AMD's root
+// also signs keys of other products' tools, and a VLEK is no VCEK.
+func checkChain(p Product, kind SigningKey, leaf, middle, ark *x509.Certificate, now time.Time) error {
+	names := map[SigningKey]string{VCEK: "SEV-" + string(p), VLEK: "SEV-VLEK-" + string(p)}
+	for _, c := range []struct {
+		cert, parent *x509.Certificate
+		name         string
+	}{
+		{ark, ark, "ARK-" + string(p)},
+		{middle, ark, names[kind]},
+		{leaf, middle, "SEV-" + kind.String()},
+	} {
+		if c.cert.Subject.CommonName != c.name {
+			return fmt.Errorf("certificate of %q, want %q", c.cert.Subject.CommonName, c.name)
+		}
+		if now.Before(c.cert.NotBefore) || now.After(c.cert.NotAfter) {
+			return fmt.Errorf("certificate of %q is valid from %s to %s, not at %s", c.name,
+				c.cert.NotBefore.Format(time.DateOnly), c.cert.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
+		}
+		// RSA-PSS with SHA-384 is all that AMD uses (publication 57230).
+		if c.cert.SignatureAlgorithm != x509.SHA384WithRSAPSS {
+			return fmt.Errorf("certificate of %q: signature algorithm %s", c.name, c.cert.SignatureAlgorithm)
+		}
+		if !bytes.Equal(c.cert.RawIssuer, c.parent.RawSubject) {
+			return fmt.Errorf("certificate of %q is issued by %q", c.name, c.cert.Issuer.CommonName)
+		}
+		if err := c.cert.CheckSignatureFrom(c.parent); err != nil {
+			return fmt.Errorf("certificate of %q: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+func checkSignature(raw []byte, r *Report, leaf *x509.Certificate) error {
+	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P384() {
+		return errors.New("signing key is not on P-384")
+	}
+	sum := sha512.Sum384(raw[:signedSize])
+	if !ecdsa.Verify(key, sum[:], number(r.R), number(r.S)) {
+		return errors.New("signature of the report is not valid")
+	}
+	return nil
+}
+
+// number reads a little-endian coordinate.
+func number(le [coordinate]byte) *big.Int {
+	be := le
+	for i, j := 0, len(be)-1; i < j; i, j = i+1, j-1 {
+		be[i], be[j] = be[j], be[i]
+	}
+	return new(big.Int).SetBytes(be[:])
+}
