@@ -90,7 +90,7 @@ func (w *world) run(t *testing.T, agent, llm string, servers map[string]string) 
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(w.dir, agent))
 	cmd.Env = []string{
-		"OPENAI_BASE_URL=https://" + llm + "/v1", "OPENAI_API_KEY=unused", "AGENT_MODEL=scripted-1",
+		"OPENAI_BASE_URL=https://" + llm + "/v1", "OPENAI_API_KEY=unused", "AGENT_MODEL=scripted",
 		"MCP_SERVERS=" + string(encoded), "SSL_CERT_FILE=" + w.ca,
 	}
 	out, err := cmd.CombinedOutput()

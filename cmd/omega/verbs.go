@@ -18,6 +18,7 @@ type verb struct {
 // verbs is the command line, in the order in which help shows it.
 func verbs() []verb {
 	return []verb{
+		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // modelName is the only model there is.
-const modelName = "scripted-1"
+const modelName = "scripted"
 
 // maxRequest bounds a request body in bytes.
 const maxRequest = 1 << 20

@@ -1,0 +1,59 @@
+# Thin names for the verbs of omega; `make` alone lists them. No logic here.
+export GOTOOLCHAIN := local
+export YES
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+MODULES := . examples images/runsc
+OMEGA := bin/omega
+json := $(if $(JSON),--json)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test race image boot bench verify-reproducible tools lint fmt vuln clean omega
+
+help: ## show this list
+	@echo 'make TARGET; YES=1 answers every question'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: omega ## build the image, boot it and play the whole story
+	$(OMEGA) demo $(json)
+
+test: tools ## run all tests, those in a virtual machine included
+	$(OMEGA) build
+	go test -timeout 20m ./...
+	cd examples && go test ./...
+	cd images/runsc && go vet ./...
+
+race: ## run the tests again under the race detector, without virtual machines
+	OMEGA_SKIP_VM=1 CGO_ENABLED=1 go test -race -timeout 20m ./...
+
+image: tools ## build the guest image into build/cpu
+	$(OMEGA) build
+
+boot: image ## boot the image in QEMU
+	$(OMEGA) boot
+
+bench: tools ## measure; BENCH=group picks, JSON=1 prints data
+	$(OMEGA) bench $(json) $(BENCH)
+
+verify-reproducible: tools ## build twice under varied conditions and compare; FULL=1 the kernel too
+	$(OMEGA) repro $(if $(FULL),--full)
+
+tools: omega ## install what the host needs; asks first
+	$(OMEGA) tools
+
+lint: ## gofmt, go vet, staticcheck and the import rules
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	for m in $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
+	go test ./internal/depcheck
+
+fmt: ## format the code
+	gofmt -w .
+
+vuln: ## look for known vulnerabilities; needs the vulnerability database
+	for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
+
+clean: ## remove what was built here; the user's cache stays
+	rm -rf bin build
+
+omega:
+	@CGO_ENABLED=0 go build -trimpath -o $(OMEGA) ./cmd/omega

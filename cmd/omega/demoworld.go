@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// demoHost is where a guest behind QEMU's user network finds this machine's
+// loopback.
+const demoHost = "10.0.2.2"
+
+// A provider is a program of examples/ that stands outside of the platform.
+type provider struct {
+	name    string // of its package and its record
+	pkg     string // in examples/
+	host    string // that its certificate and the policy name
+	records bool   // keeps a record of calls
+}
+
+// demoProviders are everything that the demo's agents talk to.
+var demoProviders = []provider{
+	{"files", "./tools/files", "files.tools.omega.test", true},
+	{"notes", "./tools/notes", "notes.tools.omega.test", true},
+	{"scripted", "./llm/scripted", "llm.omega.test", false},
+}
+
+// demoAgents are the packages of the two agents.
+var demoAgents = map[string]string{"planner": "./agents/planner", "reporter": "./agents/reporter"}
+
+// A world is what runs outside of the platform while the demo plays: a
+// registry and the providers, all on loopback.
+type world struct {
+	dir      string            // records, certificates
+	registry string            // host:port
+	dial     map[string]string // name:443 -> address, as the guest sees it
+	stops    []func()
+}
+
+// stop ends everything that was started, the latest first.
+func (w *world) stop() {
+	for i := len(w.stops) - 1; i >= 0; i-- {
+		w.stops[i]()
+	}
+	w.stops = nil
+}
+
+// record returns the file in which a provider notes the calls that reach it.
+func (w *world) record(name string) string { return filepath.Join(w.dir, name+".jsonl") }
+
+// buildExamples compiles the example programs into dir.
+func buildExamples(ctx context.Context, e *env, source, dir string) error {
+	step := e.progress("building the example agents and providers")
+	defer step.Done()
+	programs := map[string]string{}
+	for name, pkg := range demoAgents {
+		programs[name] = pkg
+	}
+	for _, p := range demoProviders {
+		programs[p.name] = p.pkg
+	}
+	done := int64(0)
+	for name, pkg := range programs {
+		step.Set(done, int64(len(programs)))
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+			"-ldflags=-s -w -buildid=", "-o", filepath.Join(dir, name), pkg)
+		cmd.Dir = filepath.Join(source, "examples")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOOS=linux", "GOARCH=amd64")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building examples/%s: %w\n%s", strings.TrimPrefix(pkg, "./"), err, out)
+		}
+		done++
+	}
+	return nil
+}
+
+// startWorld starts the registry and the providers.
+func startWorld(ctx context.Context, keys *demoKeys, programs, dir string) (*world, error) {
+	w := &world{dir: dir, dial: map[string]string{}}
+	if err := w.startRegistry(); err != nil {
+		return nil, err
+	}
+	for _, p := range demoProviders {
+		if err := w.startProvider(ctx, keys, filepath.Join(programs, p.name), p); err != nil {
+			w.stop()
+			return nil, fmt.Errorf("provider %s: %w", p.name, err)
+		}
+	}
+	return w, nil
+}
+
+// startRegistry serves an empty OCI registry from memory.
+func (w *world) startRegistry() error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	server := &http.Server{
+		Handler:           registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0),
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener) // ends when the demo closes it
+	}()
+	w.stops = append(w.stops, func() { server.Close(); <-served })
+	w.registry = listener.Addr().String()
+	return nil
+}
+
+// startProvider runs one provider and waits until it listens.
+func (w *world) startProvider(ctx context.Context, keys *demoKeys, program string, p provider) error {
+	cert, key, err := keys.issue(w.dir, p.host)
+	if err != nil {
+		return err
+	}
+	args := []string{"-cert", cert, "-key", key}
+	if p.records {
+		args = append(args, "-calls", w.record(p.name))
+	}
+	ready := make(chan string, 1)
+	if err := w.run(ctx, ready, program, args...); err != nil {
+		return err
+	}
+	select {
+	case line := <-ready:
+		_, port, err := net.SplitHostPort(strings.TrimPrefix(line, "listening "))
+		if err != nil {
+			return fmt.Errorf("first line %q: %w", line, err)
+		}
+		w.dial[net.JoinHostPort(p.host, "443")] = net.JoinHostPort(demoHost, port)
+		return nil
+	case <-time.After(10 * time.Second):
+		return errors.New("not listening after 10 s")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run starts a program that ends with the demo, even when the demo is killed,
+// and hands over the first line that it prints.
+func (w *world) run(ctx context.Context, first chan<- string, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		// The signal on death follows the thread that started the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		lines := bufio.NewReader(out)
+		if line, err := lines.ReadString('\n'); err == nil {
+			first <- strings.TrimSpace(line)
+		}
+		_, _ = io.Copy(io.Discard, lines)
+		_ = cmd.Wait() // it was killed
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	w.stops = append(w.stops, func() { _ = cmd.Process.Kill(); <-ended })
+	return nil
+}
