@@ -1,0 +1,161 @@
+package writer
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"omega/policy/provenance"
+)
+
+// memory is a disk of a fixed size.
+type memory struct {
+	b    []byte
+	fail error
+}
+
+func (m *memory) ReadAt(p []byte, off int64) (int, error) {
+	if off >= int64(len(m.b)) {
+		return 0, io.EOF
+	}
+	n := copy(p, m.b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (m *memory) WriteAt(p []byte, off int64) (int, error) {
+	if m.fail != nil {
+		return 0, m.fail
+	}
+	if off+int64(len(p)) > int64(len(m.b)) {
+		return 0, io.ErrShortWrite
+	}
+	return copy(m.b[off:], p), nil
+}
+
+// records reads a disk as an auditor would.
+func records(b []byte) []provenance.Record {
+	var out []provenance.Record
+	for offset := 0; ; {
+		r, size, err := provenance.ParseRecord(b[offset:], uint64(offset))
+		if err != nil {
+			return out
+		}
+		out = append(out, r)
+		offset += size
+	}
+}
+
+func fill(t *testing.T, d Disk, entries int) {
+	t.Helper()
+	c := newSigner(t).config()
+	c.Disk = d
+	w, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range entries {
+		if _, err := w.Append(t.Context(), boot()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+}
+
+func count(rs []provenance.Record) map[byte]int {
+	n := map[byte]int{}
+	for _, r := range rs {
+		n[r.Kind]++
+	}
+	return n
+}
+
+func TestEachBootsLogFollowsTheLastOneOnTheDisk(t *testing.T) {
+	d := &memory{b: make([]byte, 4<<20)}
+	for boots := 1; boots <= 3; boots++ {
+		fill(t, d, 400) // longer than one read of the disk
+		n := count(records(d.b))
+		if n[provenance.RecordOrigin] != boots || n[provenance.RecordLeaf] != 401*boots || n[provenance.RecordCheckpoint] != 400*boots {
+			t.Errorf("after %d boots: %v", boots, n)
+		}
+	}
+}
+
+func TestARealFileKeepsTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fill(t, f, 3)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(records(b)); n[provenance.RecordLeaf] != 4 {
+		t.Errorf("records %v", n)
+	}
+}
+
+func TestATornWriteIsOverwrittenAndNothingBeforeItIsLost(t *testing.T) {
+	whole := &memory{b: make([]byte, 64<<10)}
+	fill(t, whole, 3)
+	before := records(whole.b)
+	var ends []int
+	for end, i := 0, 0; i < len(before); i++ {
+		_, size, err := provenance.ParseRecord(whole.b[end:], uint64(end))
+		if err != nil {
+			t.Fatal(err)
+		}
+		end += size
+		ends = append(ends, end)
+	}
+	last := ends[len(ends)-2] // the last record is the one that tears
+	for cut := last; cut < ends[len(ends)-1]; cut++ {
+		torn := &memory{b: append([]byte(nil), whole.b...)}
+		for i := cut; i < len(torn.b); i++ {
+			torn.b[i] = 0xff
+		}
+		fill(t, torn, 1)
+		after := records(torn.b)
+		if len(after) != len(before)-1+4 { // origin, header, entry, checkpoint
+			t.Fatalf("torn at %d: %d records, want %d", cut, len(after), len(before)+3)
+		}
+	}
+}
+
+func TestADiskWithSomethingElseIsNotOverwritten(t *testing.T) {
+	d := &memory{b: make([]byte, 1<<20)}
+	copy(d.b, "\xeb\x3c\x90mkfs")
+	c := newSigner(t).config()
+	c.Disk = d
+	if _, err := New(c); !errors.Is(err, errForeign) {
+		t.Errorf("error %v, want %v", err, errForeign)
+	}
+}
+
+func TestAFailingOrFullDiskEndsTheLog(t *testing.T) {
+	d := &memory{b: make([]byte, 4<<10)}
+	c := newSigner(t).config()
+	c.Disk = d
+	w := newWriter(t, c)
+	var err error
+	for n := 0; err == nil && n < 100; n++ {
+		_, err = w.Append(t.Context(), boot())
+	}
+	if !errors.Is(err, ErrFailed) {
+		t.Errorf("full disk: error %v, want %v", err, ErrFailed)
+	}
+	d = &memory{b: make([]byte, 1<<20)}
+	c.Disk = d
+	w = newWriter(t, c)
+	d.fail = errors.New("medium error")
+	if _, err := w.Append(t.Context(), boot()); !errors.Is(err, ErrFailed) {
+		t.Errorf("failing disk: error %v, want %v", err, ErrFailed)
+	}
+}
