@@ -16,8 +16,8 @@ import (
 // Sizes of a report.
 const (
 	ReportSize = 0x4a0
-	// signedSize is how much of it the signature covers.
-	signedSize = 0x2a0
+	// SignedSize is how much of it the signature covers.
+	SignedSize = 0x2a0
 	// coordinate is the room of R and of S, little-endian; P-384 needs 48.
 	coordinate = 72
 )
@@ -172,7 +172,7 @@ func (r *Report) check(b []byte) error {
 	if le.Uint32(b[0x48:])>>5 != 0 {
 		return errors.New("key flags: reserved bits")
 	}
-	reserved := [][2]int{{0x4c, 0x50}, {0x18b, 0x1a0}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}, {0x208, signedSize}, {0x2a0 + 2*coordinate, ReportSize}}
+	reserved := [][2]int{{0x4c, 0x50}, {0x18b, 0x1a0}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}, {0x208, SignedSize}, {0x2a0 + 2*coordinate, ReportSize}}
 	if version < 3 {
 		reserved = append(reserved, [2]int{0x188, 0x18b})
 	}

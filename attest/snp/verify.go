@@ -147,7 +147,7 @@ func checkSignature(raw []byte, r *Report, leaf *x509.Certificate) error {
 	if !ok || key.Curve != elliptic.P384() {
 		return errors.New("signing key is not on P-384")
 	}
-	sum := sha512.Sum384(raw[:signedSize])
+	sum := sha512.Sum384(raw[:SignedSize])
 	if !ecdsa.Verify(key, sum[:], number(r.R), number(r.S)) {
 		return errors.New("signature of the report is not valid")
 	}
