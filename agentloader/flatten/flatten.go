@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"github.com/erofs/go-erofs"
 )
 
 // Limits bound one image, in all its layers together. A zero limit admits nothing.
@@ -94,14 +92,7 @@ func (f *Flattener) Finish(out io.WriteSeeker, files ...File) error {
 			return err
 		}
 	}
-	if total := f.root.total(); total > f.limits.Bytes {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrSize, total, f.limits.Bytes)
-	}
-	w := erofs.Create(out, erofs.WithBuildTime(stamp, 0))
-	if err := w.CopyFrom(view{f.root, f.spool}); err != nil {
-		return fmt.Errorf("writing EROFS: %w", err)
-	}
-	if err := w.Close(); err != nil {
+	if err := writeErofs(out, f.root, f.spool); err != nil {
 		return fmt.Errorf("writing EROFS: %w", err)
 	}
 	return nil

@@ -35,18 +35,6 @@ func newDir(layer int) *node {
 
 func (n *node) isDir() bool { return n.kind == directory }
 
-// total is the size of all contents, each hard link counted: EROFS gets a copy for each.
-func (n *node) total() int64 {
-	if n.kind == regular {
-		return n.data.size
-	}
-	var sum int64
-	for _, c := range n.children {
-		sum += c.total()
-	}
-	return sum
-}
-
 // hide removes what lower layers put below n and reports whether anything of this layer is left.
 func (n *node) hide(layer int) bool {
 	for name, c := range n.children {

@@ -1,0 +1,114 @@
+// Command shim is the first process of every sandbox. It makes the sandbox's one link to the gateway
+// look like a web server on loopback, starts the agent, and ends with the agent's exit code.
+//
+// It is inside the agent's trust domain: nothing is decided here and the gateway believes none of it.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+)
+
+// listen is where agents find the gateway (sandbox.Env has the same).
+const listen = "127.0.0.1:3128"
+
+// linkVariable names the link's descriptor. The agent does not see it.
+const linkVariable = "OMEGA_LINK_FD"
+
+// failed is the exit code when the agent could not be started, as shells have it.
+const failed = 127
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "shim:", err)
+	}
+	os.Exit(code)
+}
+
+func run(args []string) (int, error) {
+	if len(args) < 2 || args[0] != "--" {
+		return failed, errors.New("usage: shim -- COMMAND [ARGUMENT…]")
+	}
+	link, err := takeLink()
+	if err != nil {
+		return failed, fmt.Errorf("link: %w", err)
+	}
+	gateway, err := connect(link)
+	if err != nil {
+		return failed, fmt.Errorf("link: %w", err)
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return failed, fmt.Errorf("listening: %w", err)
+	}
+	go func() {
+		// The agent ends the program, not the proxy: without a link it gets errors in words.
+		if err := http.Serve(l, handler(gateway)); err != nil {
+			fmt.Fprintln(os.Stderr, "shim: serving:", err)
+		}
+	}()
+	return supervise(args[1:])
+}
+
+// takeLink turns the passed descriptor into a connection and hides it from the agent.
+func takeLink() (net.Conn, error) {
+	fd, err := strconv.Atoi(os.Getenv(linkVariable))
+	if err != nil || fd < 3 {
+		return nil, fmt.Errorf("%s is %q", linkVariable, os.Getenv(linkVariable))
+	}
+	if err := os.Unsetenv(linkVariable); err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "link")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// supervise starts the command, hands signals on, reaps orphans, and returns the command's exit code.
+func supervise(command []string) (int, error) {
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return failed, err
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	p, err := os.StartProcess(path, command, &os.ProcAttr{
+		Env:   os.Environ(),
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+	})
+	if err != nil {
+		return failed, err
+	}
+	go func() {
+		for s := range signals {
+			_ = p.Signal(s)
+		}
+	}()
+	return reap(p.Pid)
+}
+
+// reap waits for every child, as the first process must, until the command has ended.
+func reap(command int) (int, error) {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return failed, fmt.Errorf("waiting: %w", err)
+		case pid == command && status.Exited():
+			return status.ExitStatus(), nil
+		case pid == command && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		}
+	}
+}
