@@ -1,0 +1,194 @@
+// Package gateway is the only way out of a sandbox. An agent's link carries
+// HTTP/2; behind it stand the MCP servers and models that the policy names.
+// Every call is parsed strictly, decided by the policy on the parsed form,
+// entered into the provenance log, and only then sent, re-encoded from that same
+// form. Nothing of what the agent wrote around a call (ids, metadata, client
+// names, headers) goes out.
+//
+// The gateway holds no agent's secrets, resolves names itself, and trusts no
+// upstream: answers are bounded, parsed and re-encoded as well. It does not
+// inspect what a permitted tool or model says.
+package gateway
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"omega/policy"
+	"omega/policy/provenance"
+)
+
+// A Recorder keeps entries. It returns once the entry is in the log for good.
+type Recorder interface {
+	Record(ctx context.Context, e provenance.Entry) (index uint64, err error)
+}
+
+// A Decider answers one decision input; it denies whatever goes wrong.
+type Decider interface {
+	Decide(ctx context.Context, input []byte) policy.Decision
+}
+
+// Config is what a gateway needs. Dial, Timeout and Now may be left out.
+type Config struct {
+	Document     *policy.Document
+	Decider      Decider
+	Recorder     Recorder
+	Roots        *x509.CertPool    // for upstream TLS
+	Dial         map[string]string // "host:port" to "ip:port"; untrusted, TLS still checks the name
+	Log          *slog.Logger
+	PolicyDigest [32]byte
+	Now          func() time.Time
+	Timeout      time.Duration // of one upstream call; 0 means a minute
+}
+
+// Agent is who speaks on a link.
+type Agent struct {
+	Instance string
+	Name     string
+	Bundle   [32]byte
+	Identity [32]byte
+	Tools    []Tool
+	Models   []string
+}
+
+// Tool is what an agent's bundle pins of one MCP server: the JSON list of
+// {"name", "description", "input_schema"}.
+type Tool struct {
+	Server      string
+	Descriptors json.RawMessage
+}
+
+// Gateway serves the links of all agents of a platform.
+type Gateway struct {
+	cfg     Config
+	clients map[string]*http.Client // by server or model URL
+
+	mu     sync.Mutex
+	states map[string]*state // by instance
+}
+
+// state is what an instance did; it outlives a link.
+type state struct {
+	mu     sync.Mutex // held from the decision until its count is kept
+	counts map[string]int
+}
+
+// New checks the configuration and prepares the upstream connections.
+func New(cfg Config) (*Gateway, error) {
+	switch {
+	case cfg.Document == nil || cfg.Decider == nil || cfg.Recorder == nil:
+		return nil, errors.New("gateway: document, decider and recorder are needed")
+	case cfg.Roots == nil:
+		return nil, errors.New("gateway: no roots for upstream TLS")
+	case cfg.Log == nil:
+		return nil, errors.New("gateway: no log")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = time.Minute
+	}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, states: map[string]*state{}}
+	for _, s := range cfg.Document.Servers {
+		g.clients["server "+s.Name] = g.client(s.Private)
+	}
+	for _, m := range cfg.Document.Models {
+		g.clients["model "+m.Name] = g.client(m.Private)
+	}
+	return g, nil
+}
+
+// ServeLink speaks HTTP/2 without TLS on one agent's link, until it is closed
+// or ctx ends. The link is the agent's identity: nothing in a request can
+// change it.
+func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) error {
+	l, err := g.link(agent)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	listener := newOnce(conn)
+	srv := &http.Server{
+		Handler:        l,
+		Protocols:      &protocols,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 64},
+		MaxHeaderBytes: 32 << 10,
+		ErrorLog:       slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	err = srv.Serve(listener)
+	_ = srv.Close()
+	l.wait()
+	if errors.Is(err, io.EOF) || errors.Is(err, http.ErrServerClosed) {
+		return ctx.Err()
+	}
+	return fmt.Errorf("link of %s: %w", agent.Instance, err)
+}
+
+// state returns what is kept of an instance.
+func (g *Gateway) state(instance string) *state {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.states[instance]
+	if s == nil {
+		s = &state{counts: map[string]int{}}
+		g.states[instance] = s
+	}
+	return s
+}
+
+// once is a listener for the one connection that exists already.
+type once struct {
+	conn   net.Conn
+	first  chan net.Conn
+	closed chan struct{}
+	close  sync.Once
+}
+
+func newOnce(conn net.Conn) *once {
+	o := &once{conn: conn, first: make(chan net.Conn, 1), closed: make(chan struct{})}
+	o.first <- &notifying{Conn: conn, done: o.shut}
+	return o
+}
+
+func (o *once) shut() { o.close.Do(func() { close(o.closed) }) }
+
+// Accept gives the connection, and io.EOF when that is over.
+func (o *once) Accept() (net.Conn, error) {
+	select {
+	case c := <-o.first:
+		return c, nil
+	case <-o.closed:
+		return nil, io.EOF
+	}
+}
+
+// Close ends Accept. The server closes the connection itself.
+func (o *once) Close() error { o.shut(); return nil }
+
+// Addr is that of the connection.
+func (o *once) Addr() net.Addr { return o.conn.LocalAddr() }
+
+// notifying tells when the server is done with the connection.
+type notifying struct {
+	net.Conn
+	done func()
+}
+
+func (n *notifying) Close() error {
+	defer n.done()
+	return n.Conn.Close()
+}

@@ -1,0 +1,153 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"omega/policy"
+)
+
+// bodyTime is how long an agent may take to send one request.
+const bodyTime = 30 * time.Second
+
+// link is one agent's way out.
+type link struct {
+	g       *Gateway
+	agent   Agent
+	rule    policy.AgentRule
+	state   *state
+	servers map[string]*server
+	calls   sync.WaitGroup
+}
+
+// link prepares what the agent may reach: what its bundle declares and the
+// policy names.
+func (g *Gateway) link(agent Agent) (*link, error) {
+	rule, ok := g.cfg.Document.Agent(agent.Name)
+	if !ok || agent.Instance == "" {
+		return nil, fmt.Errorf("link: the policy does not name agent %q", agent.Name)
+	}
+	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Instance), servers: map[string]*server{}}
+	for _, t := range agent.Tools {
+		s, ok := g.cfg.Document.Server(t.Server)
+		if !ok || l.servers[t.Server] != nil {
+			return nil, fmt.Errorf("link: server %q is unknown or declared twice", t.Server)
+		}
+		pins, err := parsePins(t.Descriptors)
+		if err != nil {
+			return nil, fmt.Errorf("link: tools of %s: %w", t.Server, err)
+		}
+		l.servers[t.Server] = &server{Server: s, pins: pins, client: g.clients["server "+s.Name], timeout: g.cfg.Timeout, now: g.cfg.Now}
+	}
+	return l, nil
+}
+
+// wait returns when no call of this link is in progress.
+func (l *link) wait() { l.calls.Wait() }
+
+// ServeHTTP routes by exact path. The shim shows the agent this as
+// http://127.0.0.1:3128.
+func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.calls.Add(1)
+	defer l.calls.Done()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	w.Header().Set("Cache-Control", "no-store")
+	server, isMCP := strings.CutPrefix(r.URL.Path, "/mcp/")
+	switch {
+	case r.URL.RawQuery != "" || r.URL.RawPath != "":
+		l.refuse(w, r, "queries and escaped paths are not forwarded")
+	case isMCP && l.servers[server] != nil:
+		l.serveMCP(w, r, l.servers[server])
+	case isMCP:
+		l.refuse(w, r, "no tool server of this name; this agent has: "+strings.Join(l.serverNames(), ", "))
+	case r.URL.Path == "/v1/chat/completions":
+		l.serveChat(w, r)
+	case r.URL.Path == "/v1/models":
+		l.serveModels(w, r)
+	default:
+		l.refuse(w, r, "only /mcp/SERVER, /v1/chat/completions and /v1/models lead out of this sandbox")
+	}
+}
+
+// refuse answers what is no call at all, and enters it.
+func (l *link) refuse(w http.ResponseWriter, r *http.Request, reason string) {
+	where := clip(r.Method+" "+path.Clean("/"+r.URL.Path), 200)
+	if err := l.recordRefusal(r.Context(), "http", where, reason); err != nil {
+		l.unrecorded(w, err)
+		return
+	}
+	replyError(w, http.StatusForbidden, "policy_denied", reason)
+}
+
+// unrecorded answers when the log did not take an entry: nothing was done.
+func (l *link) unrecorded(w http.ResponseWriter, err error) {
+	l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
+	replyError(w, http.StatusServiceUnavailable, "not_recorded", wordsUnrecorded)
+}
+
+const wordsUnrecorded = "the provenance log did not take the entry, so nothing was done"
+
+func (l *link) serverNames() []string {
+	var out []string
+	for _, t := range l.agent.Tools {
+		out = append(out, t.Server)
+	}
+	return out
+}
+
+// errInput reports a call whose input cannot be decided or logged.
+var errInput = errors.New("arguments are larger than what can be logged")
+
+// authorize decides one call and enters the intent. Only a permit comes with
+// an intent whose outcome must follow.
+func (l *link) authorize(ctx context.Context, action, resource string, args json.RawMessage) (policy.Decision, *intent, error) {
+	in := policy.Input{
+		Agent:    policy.InputAgent{Name: l.agent.Name, Instance: l.agent.Instance},
+		Action:   action,
+		Resource: resource,
+		Args:     args,
+	}
+	d, text, err := l.decide(ctx, in)
+	if errors.Is(err, errInput) {
+		return policy.Deny(err.Error()), nil, l.recordRefusal(ctx, action, resource, err.Error())
+	}
+	if err != nil {
+		return policy.Decision{}, nil, err
+	}
+	index, err := l.recordIntent(ctx, in, text, d)
+	if err != nil {
+		return policy.Decision{}, nil, fmt.Errorf("intent: %w", err)
+	}
+	if !d.Permit {
+		return d, nil, nil
+	}
+	return d, &intent{link: l, index: index, action: action, resource: resource, rule: d.Rule}, nil
+}
+
+// decide holds the state from reading the counts to keeping the new one, so
+// that two calls at once cannot both be the last. A count stays when the call
+// fails later: trying is using.
+func (l *link) decide(ctx context.Context, in policy.Input) (policy.Decision, []byte, error) {
+	l.state.mu.Lock()
+	defer l.state.mu.Unlock()
+	in.State.Counts = l.state.counts
+	text, err := in.Encode()
+	if err != nil {
+		return policy.Decision{}, nil, fmt.Errorf("decision input: %w", err)
+	}
+	if len(text) > maxInput {
+		return policy.Decision{}, nil, errInput
+	}
+	d := l.g.cfg.Decider.Decide(ctx, text)
+	if d.Permit {
+		l.state.counts[d.Rule]++
+	}
+	return d, text, nil
+}

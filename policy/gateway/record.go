@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"omega/internal/strictjson"
+	"omega/policy"
+	"omega/policy/provenance"
+)
+
+const (
+	// maxInput leaves room in an entry (provenance.MaxEntry) for the rest of it.
+	maxInput = 40 << 10
+	// recordTime bounds one append. An outcome is entered even when the agent
+	// has gone, so it does not end with the request.
+	recordTime = 30 * time.Second
+)
+
+// intent is a permitted call that has been entered.
+type intent struct {
+	link             *link
+	index            uint64
+	action, resource string
+	rule             string
+}
+
+// result is what an outcome says: enough to compare, nothing to read.
+type result struct {
+	Status string `json:"status"` // "ok", "error" or "refused"
+	Bytes  int    `json:"bytes,omitempty"`
+	SHA256 string `json:"sha256,omitempty"` // of what was given to the agent
+	Error  string `json:"error,omitempty"`
+}
+
+func delivered(body []byte) result {
+	sum := sha256.Sum256(body)
+	return result{Status: "ok", Bytes: len(body), SHA256: hex.EncodeToString(sum[:])}
+}
+
+func failed(status string, why string) result {
+	return result{Status: status, Error: clip(why, 500)}
+}
+
+func (l *link) entry(kind, action, resource string) provenance.Entry {
+	return provenance.Entry{
+		Kind: kind, Time: l.g.cfg.Now(), Agent: l.agent.Instance, Identity: l.agent.Identity,
+		Action: action, Resource: resource, PolicyDigest: l.g.cfg.PolicyDigest,
+	}
+}
+
+func (l *link) record(ctx context.Context, e provenance.Entry) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	return l.g.cfg.Recorder.Record(ctx, e)
+}
+
+func (l *link) recordIntent(ctx context.Context, in policy.Input, text []byte, d policy.Decision) (uint64, error) {
+	e := l.entry(provenance.KindIntent, in.Action, in.Resource)
+	e.Input, e.Decision, e.Rule, e.Reasons = text, d.Word(), d.Rule, d.Reasons
+	return l.record(ctx, e)
+}
+
+// recordRefusal enters what was refused before the policy had to decide.
+func (l *link) recordRefusal(ctx context.Context, action, resource, reason string) error {
+	e := l.entry(provenance.KindRefusal, action, resource)
+	e.Decision, e.Reasons = provenance.Deny, []string{clip(reason, 500)}
+	_, err := l.record(ctx, e)
+	return err
+}
+
+// outcome enters what came of an intent.
+func (i *intent) outcome(ctx context.Context, r result) error {
+	e := i.link.entry(provenance.KindOutcome, i.action, i.resource)
+	raw, err := strictjson.Canonical(r)
+	if err != nil {
+		return err
+	}
+	e.Intent, e.Rule, e.Result = &i.index, i.rule, json.RawMessage(raw)
+	if _, err := i.link.record(ctx, e); err != nil {
+		return fmt.Errorf("outcome: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"omega/internal/strictjson"
+)
+
+// maxRequest bounds what an agent sends in one request.
+const maxRequest = 1 << 20
+
+// maxAnswer bounds what an upstream sends in one answer.
+const maxAnswer = 4 << 20
+
+// maxAnswerDepth is wider than for requests: results nest JSON of the tool's.
+const maxAnswerDepth = 64
+
+var errTooLong = errors.New("longer than the limit")
+
+// readBody reads an agent's request.
+func readBody(r *http.Request) ([]byte, error) {
+	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/json" {
+		return nil, errors.New("content type is not application/json")
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, errors.New("encoded bodies are not read")
+	}
+	return readAll(r.Body, maxRequest)
+}
+
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > most {
+		return nil, errTooLong
+	}
+	return b, nil
+}
+
+// reply writes v as canonical JSON.
+func reply(w http.ResponseWriter, status int, v any) {
+	b, err := strictjson.Canonical(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":{"message":"answer has no JSON form"}}`)
+	}
+	replyBytes(w, status, b)
+}
+
+func replyBytes(w http.ResponseWriter, status int, b []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the agent has gone if this fails
+}
+
+// replyError writes an error in the form that OpenAI's clients show to people.
+func replyError(w http.ResponseWriter, status int, code, message string) {
+	reply(w, status, map[string]any{"error": map[string]any{
+		"message": message, "type": code, "code": code, "param": nil,
+	}})
+}
+
+// clip keeps foreign text short and valid.
+func clip(s string, most int) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"omega/internal/strictjson"
+)
+
+// The revisions of MCP that are spoken, newest first.
+const (
+	rev2026 = "2026-07-28" // stateless: server/discover, headers mirror the body
+	rev2025 = "2025-11-25"
+	rev0618 = "2025-06-18"
+)
+
+var revisions = []string{rev2026, rev2025, rev0618}
+
+// JSON-RPC 2.0 section 5.1, and MCP 2026-07-28 for the last two.
+const (
+	codeParse       = -32700
+	codeInvalid     = -32600
+	codeNoMethod    = -32601
+	codeParams      = -32602
+	codeInternal    = -32603
+	codeHeader      = -32020 // headers and body differ
+	codeUnsupported = -32022 // protocol revision
+)
+
+// rpcError is an error in JSON-RPC's form, with the HTTP status that carries it.
+type rpcError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Data    any    `json:"data,omitempty"`
+	status  int
+}
+
+func (e *rpcError) Error() string { return e.Message }
+
+func rpcErrorf(status, code int, format string, args ...any) *rpcError {
+	return &rpcError{Code: code, Message: clip(fmt.Sprintf(format, args...), 600), status: status}
+}
+
+// request is one JSON-RPC request or notification of an agent.
+type request struct {
+	JSONRPC string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params"`
+}
+
+// idForm is what MCP allows as an id: a string or an integer.
+var idForm = regexp.MustCompile(`^(-?(0|[1-9][0-9]{0,15})|".{0,200}")$`)
+
+var methodForm = regexp.MustCompile(`^[a-zA-Z0-9/_-]{1,64}$`)
+
+// parseRequest reads exactly one message; a batch is not an object, so it is
+// refused, and so is an answer, since the gateway asks agents nothing.
+func parseRequest(b []byte) (*request, *rpcError) {
+	var m request
+	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxRequest}); err != nil {
+		return nil, rpcErrorf(http.StatusBadRequest, codeParse, "one JSON-RPC request is wanted, without batches or duplicate keys: %v", err)
+	}
+	switch {
+	case m.JSONRPC != "2.0":
+		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "jsonrpc is not 2.0")
+	case !methodForm.MatchString(m.Method):
+		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "no method")
+	case len(m.ID) > 0 && !idForm.Match(m.ID):
+		m.ID = nil
+		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "id is neither a short text nor an integer")
+	case len(m.ID) == 0 && !strings.HasPrefix(m.Method, "notifications/"):
+		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "%s needs an id", m.Method)
+	case len(m.ID) > 0 && strings.HasPrefix(m.Method, "notifications/"):
+		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "%s has an id", m.Method)
+	}
+	return &m, nil
+}
+
+// params decodes the parameters of a method; unknown ones are refused unless
+// loose, and _meta is read where the type has it.
+func (m *request) params(into any, loose bool) *rpcError {
+	raw := m.Params
+	if len(raw) == 0 || string(raw) == "null" {
+		raw = json.RawMessage("{}")
+	}
+	limits := strictjson.Limits{MaxBytes: maxRequest, AllowUnknown: loose}
+	if err := strictjson.Decode(raw, into, limits); err != nil {
+		return rpcErrorf(http.StatusOK, codeParams, "parameters of %s: %v", m.Method, err)
+	}
+	return nil
+}
+
+// replyRPC writes a result or an error for a request.
+func replyRPC(w http.ResponseWriter, id json.RawMessage, result any, fault *rpcError) {
+	if len(id) == 0 {
+		id = json.RawMessage("null")
+	}
+	if fault != nil {
+		reply(w, fault.status, map[string]any{"jsonrpc": "2.0", "id": id, "error": fault})
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"jsonrpc": "2.0", "id": id, "result": result})
+}
+
+// answer is one JSON-RPC message of an upstream.
+type answer struct {
+	JSONRPC string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params"`
+	Result  json.RawMessage `json:"result"`
+	Error   *struct {
+		Code    int             `json:"code"`
+		Message string          `json:"message"`
+		Data    json.RawMessage `json:"data"`
+	} `json:"error"`
+}
+
+// parseAnswer reads one message of an upstream.
+func parseAnswer(b []byte) (*answer, error) {
+	var a answer
+	limits := strictjson.Limits{MaxBytes: maxAnswer, MaxDepth: maxAnswerDepth}
+	if err := strictjson.Decode(b, &a, limits); err != nil {
+		return nil, err
+	}
+	if a.JSONRPC != "2.0" {
+		return nil, errors.New("answer is not JSON-RPC 2.0")
+	}
+	return &a, nil
+}

@@ -1,0 +1,254 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"sort"
+	"strings"
+
+	"omega/internal/strictjson"
+	"omega/policy"
+)
+
+// maxPins bounds the tools that a bundle pins on one server.
+const maxPins = 256
+
+// toolForm is the form of tool names (MCP 2025-11-25, server/tools).
+var toolForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+
+// pin is what a principal signed of one tool: nothing else of what a server
+// says about it is shown to an agent.
+type pin struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description"`
+	InputSchema json.RawMessage `json:"input_schema"`
+}
+
+// parsePins reads the tool descriptors of a bundle.
+func parsePins(b []byte) (map[string]pin, error) {
+	var list []pin
+	limits := strictjson.Limits{MaxBytes: maxAnswer, MaxDepth: maxAnswerDepth}
+	if err := strictjson.Decode(b, &list, limits); err != nil {
+		return nil, err
+	}
+	if len(list) > maxPins {
+		return nil, fmt.Errorf("%d tools, limit %d", len(list), maxPins)
+	}
+	pins := map[string]pin{}
+	for _, p := range list {
+		if !toolForm.MatchString(p.Name) || len(p.InputSchema) == 0 || p.InputSchema[0] != '{' {
+			return nil, fmt.Errorf("tool %.80q: no name or no schema", p.Name)
+		}
+		if _, twice := pins[p.Name]; twice {
+			return nil, fmt.Errorf("tool %s is described twice", p.Name)
+		}
+		pins[p.Name] = p
+	}
+	return pins, nil
+}
+
+// same compares a server's own words with what was signed.
+func (p pin) same(other pin) bool {
+	a, errA := strictjson.Canonical(p)
+	b, errB := strictjson.Canonical(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// permitted says whether some permit could allow this agent to call a tool.
+func (l *link) permitted(server, tool string) bool {
+	for _, p := range l.rule.Permits {
+		if p.Action == policy.ActionCall && p.Resource == server+"/"+tool {
+			return true
+		}
+	}
+	return false
+}
+
+// listTools shows the tools that may be called and are what was signed.
+func (c *mcpCall) listTools(ctx context.Context) (any, *rpcError) {
+	var p struct {
+		Meta   json.RawMessage `json:"_meta"`
+		Cursor string          `json:"cursor"`
+	}
+	if fault := c.request.params(&p, false); fault != nil {
+		return nil, fault
+	}
+	if p.Cursor != "" {
+		return nil, rpcErrorf(http.StatusOK, codeParams, "the list has one page; no cursor was given out")
+	}
+	d, in, err := c.link.authorize(ctx, policy.ActionList, c.server.Name, nil)
+	if err != nil {
+		return nil, c.unrecorded(err)
+	}
+	if !d.Permit {
+		return nil, rpcErrorf(http.StatusOK, codeInvalid, "%s", denial("Listing the tools of "+c.server.Name, d.Reasons))
+	}
+	tools, err := c.visible(ctx)
+	if err != nil {
+		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "tools of %s: %s", c.server.Name, outward(err)))
+	}
+	result := c.complete(map[string]any{"tools": tools})
+	if c.revision == rev2026 {
+		result["ttlMs"], result["cacheScope"] = 0, "private"
+	}
+	body, err := strictjson.Canonical(result)
+	if err != nil {
+		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "tools have no JSON form"))
+	}
+	return json.RawMessage(body), c.finish(ctx, in, delivered(body), nil)
+}
+
+// visible fetches the server's tools anew and keeps those that may be shown.
+func (c *mcpCall) visible(ctx context.Context) ([]any, error) {
+	offered, err := c.server.tools(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	tools := []any{}
+	for _, name := range sortedNames(c.server.pins) {
+		pinned := c.server.pins[name]
+		if !c.link.permitted(c.server.Name, name) {
+			continue
+		}
+		if why := pinned.differs(offered); why != "" {
+			c.link.g.cfg.Log.Warn("tool hidden", "agent", c.link.agent.Instance, "server", c.server.Name, "tool", name, "reason", why)
+			if err := c.link.recordRefusal(ctx, policy.ActionList, c.server.Name+"/"+name, why); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		tools = append(tools, map[string]any{
+			"name": name, "description": pinned.Description, "inputSchema": pinned.InputSchema,
+		})
+	}
+	return tools, nil
+}
+
+// differs says why a server's tool is not the one that was signed.
+func (p pin) differs(offered map[string]pin) string {
+	now, ok := offered[p.Name]
+	switch {
+	case !ok:
+		return "the server no longer offers the tool " + p.Name
+	case !p.same(now):
+		return "the server changed the description or schema of " + p.Name + " since it was signed"
+	}
+	return ""
+}
+
+// callTool decides a call and carries it out.
+func (c *mcpCall) callTool(ctx context.Context) (any, *rpcError) {
+	var p struct {
+		Meta      json.RawMessage `json:"_meta"`
+		Name      string          `json:"name"`
+		Arguments map[string]any  `json:"arguments"`
+	}
+	if fault := c.request.params(&p, false); fault != nil {
+		return nil, fault
+	}
+	if !toolForm.MatchString(p.Name) {
+		return nil, rpcErrorf(http.StatusOK, codeParams, "no tool name")
+	}
+	if p.Arguments == nil {
+		p.Arguments = map[string]any{}
+	}
+	args, err := strictjson.Canonical(p.Arguments)
+	if err != nil {
+		return nil, rpcErrorf(http.StatusOK, codeParams, "arguments: %v", err)
+	}
+	resource := c.server.Name + "/" + p.Name
+	pinned, isPinned := c.server.pins[p.Name]
+	var want map[string]string
+	if isPinned {
+		want = paramHeaders(pinned.InputSchema, p.Arguments)
+	}
+	if fault := c.checkParams(want); fault != nil {
+		return nil, fault
+	}
+	d, in, err := c.link.authorize(ctx, policy.ActionCall, resource, args)
+	switch {
+	case err != nil:
+		return nil, c.unrecorded(err)
+	case !d.Permit:
+		return c.tell(denial("Calling "+resource, d.Reasons)), nil
+	case !isPinned:
+		why := "the agent's bundle does not describe the tool " + p.Name
+		return c.tellLogged(ctx, in, failed("refused", why), denial("Calling "+resource, []string{why}))
+	}
+	return c.forward(ctx, in, pinned, args, want)
+}
+
+// forward sends a permitted call, if the tool still is what was signed.
+func (c *mcpCall) forward(ctx context.Context, in *intent, pinned pin, args []byte, headers map[string]string) (any, *rpcError) {
+	offered, err := c.server.tools(ctx, false)
+	if err != nil {
+		return c.tellLogged(ctx, in, failed("error", err.Error()), "The tool server did not answer: "+outward(err)+".")
+	}
+	if why := pinned.differs(offered); why != "" {
+		return c.tellLogged(ctx, in, failed("refused", why), denial("Calling "+in.resource, []string{why}))
+	}
+	result, err := c.server.call(ctx, pinned.Name, args, headers)
+	var fault *rpcError
+	if errors.As(err, &fault) {
+		return nil, c.finish(ctx, in, failed("error", fault.Message), fault)
+	}
+	if err != nil {
+		return c.tellLogged(ctx, in, failed("error", err.Error()), "The tool server did not answer: "+outward(err)+".")
+	}
+	result = c.complete(result)
+	body, err := strictjson.Canonical(result)
+	if err != nil {
+		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "result has no JSON form"))
+	}
+	return json.RawMessage(body), c.finish(ctx, in, delivered(body), nil)
+}
+
+// tellLogged enters an outcome and puts it into words for the model.
+func (c *mcpCall) tellLogged(ctx context.Context, in *intent, r result, words string) (any, *rpcError) {
+	return c.tell(words), c.finish(ctx, in, r, nil)
+}
+
+// finish enters the outcome; without it nothing is given to the agent.
+func (c *mcpCall) finish(ctx context.Context, in *intent, r result, fault *rpcError) *rpcError {
+	if err := in.outcome(ctx, r); err != nil {
+		return c.unrecorded(err)
+	}
+	if fault != nil {
+		fault.Code = codeInternal // entered already; nothing more to record
+	}
+	return fault
+}
+
+func (c *mcpCall) unrecorded(err error) *rpcError {
+	c.link.g.cfg.Log.Error("entry not recorded", "agent", c.link.agent.Instance, "error", err)
+	return rpcErrorf(http.StatusServiceUnavailable, codeInternal, wordsUnrecorded)
+}
+
+func sortedNames(pins map[string]pin) []string {
+	out := make([]string, 0, len(pins))
+	for name := range pins {
+		out = append(out, name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// outward is what an agent learns of an upstream's fault: no addresses.
+func outward(err error) string {
+	switch {
+	case errors.Is(err, errAddress):
+		return "its address is not allowed"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it took too long"
+	case errors.Is(err, errTooLong):
+		return "its answer is too long"
+	case strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:"):
+		return "its certificate is not valid"
+	}
+	return "it could not be reached or broke the protocol"
+}
