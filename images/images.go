@@ -1,0 +1,170 @@
+// Package images makes the guest image: it fetches what is pinned, builds the
+// kernel and the guest's programs, writes the initramfs, and states the result
+// in manifest.json. It neither signs nor boots anything, and it computes no
+// launch digest: those come in as arguments, so that it knows nothing of
+// attestation.
+package images
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"omega/internal/cache"
+)
+
+// A Step shows how far one piece of work is.
+type Step interface {
+	Set(done, total int64)
+	Done()
+}
+
+// A Report begins a step. A nil Report is silent.
+type Report func(name string) Step
+
+// begin starts a step, also without a reporter.
+func (r Report) begin(name string) Step {
+	if r == nil {
+		return silent{}
+	}
+	return r(name)
+}
+
+type silent struct{}
+
+func (silent) Set(int64, int64) {}
+func (silent) Done()            {}
+
+// Options say what to build, from what, and into which folder.
+type Options struct {
+	Source  string // the root of the source tree
+	Profile string // name of a profile
+	Policy  Policy
+	Roots   []byte // trust roots in PEM; nil takes the pinned public ones
+	Out     string // folder for the artifacts
+	Cache   *cache.Cache
+	Report  Report
+}
+
+// Policy is the compiled policy that the image carries.
+type Policy struct {
+	JSON, Wasm []byte
+}
+
+// Artifacts are the files of one built image and what a manifest says of them.
+type Artifacts struct {
+	Dir       string
+	Kernel    string
+	Initrd    string
+	Cmdline   string
+	OVMF      string
+	Manifest  string
+	Config    string // the finished kernel configuration
+	Profile   string
+	Arguments string              // the kernel command line itself
+	Digests   map[string][32]byte // SHA-256 of kernel, initrd, cmdline and ovmf
+	Sizes     map[string]int64
+}
+
+// At returns the artifacts that an earlier build left in dir. It does not look
+// whether they are there.
+func At(dir string) *Artifacts {
+	file := func(name string) string { return filepath.Join(dir, name) }
+	return &Artifacts{
+		Dir: dir, Kernel: file("kernel"), Initrd: file("initrd"), Cmdline: file("cmdline"),
+		OVMF: file("ovmf.fd"), Manifest: file("manifest.json"), Config: file("kernel.config"),
+		Digests: map[string][32]byte{}, Sizes: map[string]int64{},
+	}
+}
+
+// Build makes every artifact but the manifest, which WriteManifest adds once
+// the launch digests are known. What an earlier build made from the same
+// inputs is taken from the cache.
+func Build(ctx context.Context, o Options) (*Artifacts, error) {
+	p, err := profileNamed(o.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTools(); err != nil {
+		return nil, err
+	}
+	store, err := NewStore(o.Cache, o.Report)
+	if err != nil {
+		return nil, err
+	}
+	ovmf, err := store.File(ctx, "ovmf-amdsev", ovmfMember)
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := buildKernel(ctx, store, p)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := buildInitrd(ctx, store, p, o)
+	if err != nil {
+		return nil, err
+	}
+	return place(o.Out, p, []artifact{
+		{"kernel", "kernel", filepath.Join(kernel, kernelFile)},
+		{"initrd", "initrd", initrd},
+		{"ovmf", "ovmf.fd", ovmf},
+		{"", "kernel.config", filepath.Join(kernel, configFile)},
+	})
+}
+
+// An artifact is copied to file; a subject names it in the manifest.
+type artifact struct{ subject, file, from string }
+
+// place copies the artifacts into dir, each one at once.
+func place(dir string, p profile, list []artifact) (*Artifacts, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("output folder: %w", err)
+	}
+	a := At(dir)
+	a.Profile, a.Arguments = p.name, p.cmdline
+	// A manifest that does not fit the files beside it is worse than none.
+	if err := os.Remove(a.Manifest); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("output folder: %w", err)
+	}
+	put := func(subject, file string, b []byte) error {
+		if subject != "" {
+			a.Digests[subject] = sha256.Sum256(b)
+			a.Sizes[subject] = int64(len(b))
+		}
+		return writeFile(filepath.Join(dir, file), b)
+	}
+	for _, f := range list {
+		b, err := os.ReadFile(f.from)
+		if err == nil {
+			err = put(f.subject, f.file, b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("artifact %s: %w", f.file, err)
+		}
+	}
+	if err := put("cmdline", "cmdline", []byte(p.cmdline)); err != nil {
+		return nil, fmt.Errorf("artifact cmdline: %w", err)
+	}
+	return a, nil
+}
+
+// writeFile replaces the file at path at once, so that a reader sees the old
+// bytes or the new ones.
+func writeFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

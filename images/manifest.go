@@ -1,0 +1,114 @@
+package images
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"omega/internal/lock"
+	"omega/internal/strictjson"
+)
+
+// The names in a manifest: in-toto Statement v1 and our predicate.
+const (
+	statementType = "https://in-toto.io/Statement/v1"
+	predicateType = "https://omega.invalid/release/v1"
+)
+
+// A Launch names one way to start the image and the launch digest it gives.
+type Launch struct {
+	VCPUs         int
+	CPU           string
+	GuestFeatures uint64
+	Digest        [48]byte
+}
+
+type statement struct {
+	Type          string    `json:"_type"`
+	Subject       []subject `json:"subject"`
+	PredicateType string    `json:"predicateType"`
+	Predicate     predicate `json:"predicate"`
+}
+
+type subject struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+type predicate struct {
+	Profile       string            `json:"profile"`
+	SVN           uint32            `json:"svn"`
+	Expires       string            `json:"expires"`
+	PolicyDigest  string            `json:"policy_digest"`
+	Cmdline       string            `json:"cmdline"`
+	LaunchDigests []launchDigest    `json:"launch_digests"`
+	Go            string            `json:"go"`
+	Source        map[string]string `json:"source"` // pinned inputs and their SHA-256
+}
+
+type launchDigest struct {
+	OVMF          string `json:"ovmf"`
+	VCPUs         int    `json:"vcpus"`
+	CPU           string `json:"cpu"`
+	GuestFeatures string `json:"guest_features"`
+	Digest        string `json:"digest"`
+}
+
+// WriteManifest states what a was built as. The bytes are canonical JSON with
+// one line feed at the end, and equal for everyone who builds the same thing.
+func WriteManifest(a *Artifacts, policyDigest [32]byte, launches []Launch) error {
+	p, err := profileNamed(a.Profile)
+	if err != nil {
+		return err
+	}
+	ovmf := a.Digests["ovmf"]
+	s := statement{
+		Type:          statementType,
+		PredicateType: predicateType,
+		Predicate: predicate{
+			Profile: p.name, SVN: p.svn, Expires: p.expires, Cmdline: p.cmdline,
+			PolicyDigest: hex.EncodeToString(policyDigest[:]),
+			Go:           runtime.Version(),
+		},
+	}
+	if s.Predicate.Source, err = pinned(kernelSource, "ovmf-amdsev"); err != nil {
+		return err
+	}
+	for name, d := range a.Digests {
+		s.Subject = append(s.Subject, subject{name, map[string]string{"sha256": hex.EncodeToString(d[:])}})
+	}
+	slices.SortFunc(s.Subject, func(x, y subject) int { return cmp.Compare(x.Name, y.Name) })
+	for _, l := range launches {
+		s.Predicate.LaunchDigests = append(s.Predicate.LaunchDigests, launchDigest{
+			OVMF: hex.EncodeToString(ovmf[:]), VCPUs: l.VCPUs, CPU: l.CPU,
+			GuestFeatures: fmt.Sprintf("%#x", l.GuestFeatures), Digest: hex.EncodeToString(l.Digest[:]),
+		})
+	}
+	b, err := strictjson.Canonical(s)
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	if err := writeFile(a.Manifest, append(b, '\n')); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	return nil
+}
+
+// pinned returns the digests that the lock file has for names.
+func pinned(names ...string) (map[string]string, error) {
+	f, err := lock.Parse(lockFile)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, name := range names {
+		e, err := f.Entry(name)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = e.SHA256.String()
+	}
+	return out, nil
+}

@@ -1,0 +1,102 @@
+package images
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A profile is everything in which one flavour of the image differs from
+// another. The tables below are the image: what is not in them is not in it.
+type profile struct {
+	name      string
+	fragments []string // of kernel/config.d, in order
+	cmdline   string
+	svn       uint32 // raised when older images must no longer be trusted
+	built     string // RFC 3339; the guest's clock never goes below it
+	expires   string // RFC 3339; a manifest is not believed beyond it
+	payload   []file
+}
+
+// A file is one entry of the initramfs.
+type file struct {
+	path string
+	mode uint64 // permission bits
+	from source
+}
+
+// A source says where the content of a file comes from.
+type source struct {
+	kind  string // directory, device, program, runsc, identity, policy, roots
+	name  string // package path of a program, or part of the policy
+	major uint64 // of a device
+	minor uint64
+}
+
+// directory is an empty folder.
+func directory() source { return source{kind: "directory"} }
+
+// device is a character device (Documentation/admin-guide/devices.txt).
+func device(major, minor uint64) source { return source{kind: "device", major: major, minor: minor} }
+
+// program is a static Go program of the main module.
+func program(pkg string) source { return source{kind: "program", name: pkg} }
+
+// The other sources: gVisor from its own module, what the image says of itself,
+// the compiled policy, the trust roots.
+func runsc() source             { return source{kind: "runsc"} }
+func identity() source          { return source{kind: "identity"} }
+func policy(part string) source { return source{kind: "policy", name: part} }
+func roots() source             { return source{kind: "roots"} }
+
+// profiles are all the images that can be built.
+var profiles = []profile{
+	{
+		name: "cpu",
+		fragments: []string{
+			"00-base", "10-x86", "20-snp", "30-devices", "40-storage", "50-sandbox", "60-network", "70-hardening",
+		},
+		// The seed that a boot loader hands over is the host's: not trusted.
+		// Debian's Yama is off until it is told otherwise.
+		cmdline: "console=ttyS0 panic=-1 quiet random.trust_bootloader=off sysctl.kernel.yama.ptrace_scope=1",
+		svn:     1,
+		built:   "2026-11-23T00:00:00Z",
+		expires: "2027-11-30T00:00:00Z",
+		payload: []file{
+			{"bin", 0o755, directory()},
+			{"bin/runsc", 0o755, runsc()},
+			{"bin/shim", 0o755, program("./agentloader/shim")},
+			{"dev", 0o755, directory()},
+			{"dev/console", 0o600, device(5, 1)},
+			{"dev/null", 0o666, device(1, 3)},
+			{"etc", 0o755, directory()},
+			{"etc/omega", 0o755, directory()},
+			{"etc/omega/image.json", 0o444, identity()},
+			{"etc/omega/policy.json", 0o444, policy("json")},
+			{"etc/omega/policy.wasm", 0o444, policy("wasm")},
+			{"etc/omega/roots.pem", 0o444, roots()},
+			{"init", 0o755, program("./init")},
+			{"proc", 0o555, directory()},
+			{"run", 0o755, directory()},
+			{"sys", 0o555, directory()},
+			{"tmp", 0o755, directory()},
+		},
+	},
+}
+
+// Profiles returns the names of all profiles.
+func Profiles() []string {
+	var names []string
+	for _, p := range profiles {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func profileNamed(name string) (profile, error) {
+	for _, p := range profiles {
+		if p.name == name {
+			return p, nil
+		}
+	}
+	return profile{}, fmt.Errorf("profile %q is not one of: %s", name, strings.Join(Profiles(), ", "))
+}

@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestEveryOptionOfTheFragmentsHasToSurvive(t *testing.T) {
+	tests := []struct {
+		name, fragment, config, want string
+	}{
+		{"all there", "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_N=256\n", "CONFIG_A=y\nCONFIG_N=256\n", ""},
+		{"off and said to be off", "# CONFIG_B is not set\n", "CONFIG_A=y\n# CONFIG_B is not set\n", ""},
+		{"n means off", "CONFIG_B=n\n", "CONFIG_A=y\n", ""},
+		{"a string survives", "CONFIG_LSM=\"lockdown,yama\"\n", "CONFIG_LSM=\"lockdown,yama\"\n", ""},
+		{"dropped", "CONFIG_A=y\n", "CONFIG_X=y\n", "CONFIG_A is off, the fragment says y"},
+		{"dropped with a word", "CONFIG_A=y\n", "# CONFIG_A is not set\n", "CONFIG_A is off, the fragment says y"},
+		{"turned into a module", "CONFIG_A=y\n", "CONFIG_A=m\n", "CONFIG_A is m, the fragment says y"},
+		{"another number", "CONFIG_N=256\n", "CONFIG_N=64\n", "CONFIG_N is 64, the fragment says 256"},
+		{"selected against our will", "# CONFIG_B is not set\n", "CONFIG_B=y\n", "CONFIG_B is y, the fragment says off"},
+		{"an empty result", "# CONFIG_B is not set\n", "", "empty"},
+		{"only a prefix is there", "CONFIG_A=y\n", "CONFIG_AB=y\n", "CONFIG_A is off"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			expect(t, Check([]byte(tt.fragment), []byte(tt.config)), tt.want)
+		})
+	}
+}
+
+func TestFragmentsAreReadStrictly(t *testing.T) {
+	tests := []struct{ name, fragment, want string }{
+		{"named twice", "CONFIG_A=y\nCONFIG_A=y\n", "named twice"},
+		{"contradicted", "CONFIG_A=y\n# CONFIG_A is not set\n", "named twice"},
+		{"not an option", "A=y\n", "neither an option nor a comment"},
+		{"almost off", "# CONFIG_A is not  set\n", "neither an option nor a comment"},
+		{"a blank before", " CONFIG_A=y\n", "neither an option nor a comment"},
+		{"a comment", "# why\n\nCONFIG_A=y\n", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Load(fstest.MapFS{"config.d/a.config": {Data: []byte(tt.fragment)}}, []string{"a"})
+			expect(t, err, tt.want)
+		})
+	}
+}
+
+// These options are the design's promises about the kernel. A fragment that
+// loses one of them has to be a decision, not an accident.
+func TestFragmentsKeepTheDesignsPromises(t *testing.T) {
+	names := []string{"00-base", "10-x86", "20-snp", "30-devices", "40-storage", "50-sandbox", "60-network", "70-hardening"}
+	src, err := Load(Files, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := parseFragment(src.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]string{}
+	for _, o := range options {
+		have[o.name] = o.value
+	}
+	for _, name := range []string{"MODULES", "EXT4_FS", "HOTPLUG_PCI", "HW_RANDOM", "FW_CFG_SYSFS", "VIRTIO_MMIO", "COREDUMP", "IPV6", "MSDOS_PARTITION", "EFI_PARTITION", "KEXEC", "DEVMEM", "IO_URING", "BPF_SYSCALL"} {
+		if v, ok := have["CONFIG_"+name]; !ok || v != off {
+			t.Errorf("CONFIG_%s is not named as off", name)
+		}
+	}
+	for _, name := range []string{"AMD_MEM_ENCRYPT", "SEV_GUEST", "TSM_REPORTS", "EROFS_FS", "DM_VERITY", "USER_NS", "SECCOMP_FILTER", "VIRTIO_CONSOLE", "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY", "INIT_ON_ALLOC_DEFAULT_ON"} {
+		if have["CONFIG_"+name] != "y" {
+			t.Errorf("CONFIG_%s is not named as y", name)
+		}
+	}
+	if len(src.Patches) == 0 {
+		t.Error("the patch that keeps AML out of guest memory is gone")
+	}
+}
+
+func FuzzFragment(f *testing.F) {
+	f.Add([]byte("CONFIG_A=y\n# CONFIG_B is not set\n# why\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		options, err := parseFragment(b)
+		if err != nil || len(options) == 0 {
+			return
+		}
+		if err := Check(b, append(b, "\nCONFIG_ALWAYS=y\n"...)); err != nil {
+			t.Errorf("a config does not survive itself: %v", err)
+		}
+	})
+}
+
+func expect(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("error %v, want none", err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("error %v, want one with %q", err, want)
+	}
+}
