@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,13 +151,13 @@ func TestDeploymentRoundTripsAndIsStrict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, id, err := VerifyDeployment(raw, []Key{pub})
+	got, ids, err := VerifyDeployment(raw, []Key{pub})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.Expires = d.Expires.Truncate(time.Second)
-	if diff := cmp.Diff(&d, got); diff != "" || id != pub.ID {
-		t.Errorf("key %s, deployment changed:\n%s", id, diff)
+	if diff := cmp.Diff(&d, got); diff != "" || !slices.Equal(ids, []string{pub.ID}) {
+		t.Errorf("keys %s, deployment changed:\n%s", ids, diff)
 	}
 	for name, change := range map[string]func(*Deployment){
 		"no instance":          func(d *Deployment) { d.Instance = "" },

@@ -39,22 +39,23 @@ func ParseDeployment(raw []byte) (*Deployment, error) {
 	return env.deployment()
 }
 
-// VerifyDeployment verifies that one of keys signed the deployment, and returns it with that key's ID.
-// Audience, serial and expiry are left to the caller, who knows the platform and the time.
-func VerifyDeployment(raw []byte, keys []Key) (*Deployment, string, error) {
+// VerifyDeployment verifies that at least one of keys signed the deployment, and returns it with the
+// IDs of those that did. Audience, serial and expiry are left to the caller, who knows the platform
+// and the time.
+func VerifyDeployment(raw []byte, keys []Key) (*Deployment, []string, error) {
 	env, err := ParseEnvelope(raw)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	id, err := env.verify(keys)
+	ids, err := env.verify(keys)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	d, err := env.deployment()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	return d, id, nil
+	return d, ids, nil
 }
 
 func (e *Envelope) deployment() (*Deployment, error) {

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"omega/internal/strictjson"
@@ -58,17 +59,20 @@ func (e *Envelope) check() error {
 	return nil
 }
 
-// verify returns the ID of the first key that made one of the signatures.
-func (e *Envelope) verify(keys []Key) (string, error) {
+// verify returns the IDs of the keys that made one of the signatures, each once and at least one.
+func (e *Envelope) verify(keys []Key) ([]string, error) {
 	message := PAE(e.PayloadType, e.Payload)
-	for _, s := range e.Signatures {
-		for _, k := range keys {
-			if k.verify(message, s.Sig) {
-				return k.ID, nil
-			}
+	var ids []string
+	for _, k := range keys {
+		made := func(s Signature) bool { return k.verify(message, s.Sig) }
+		if !slices.Contains(ids, k.ID) && slices.ContainsFunc(e.Signatures, made) {
+			ids = append(ids, k.ID)
 		}
 	}
-	return "", ErrSignature
+	if len(ids) == 0 {
+		return nil, ErrSignature
+	}
+	return ids, nil
 }
 
 // seal signs a statement into an envelope.

@@ -59,10 +59,12 @@ const (
 
 var (
 	namePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$`)
-	envPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	// Model names are foreign: "org/model:tag" is usual.
+	modelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+	envPattern   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
-// ValidName reports whether s may name an agent, an instance, a server or a model.
+// ValidName reports whether s may name an agent, an instance or a server.
 func ValidName(s string) bool { return namePattern.MatchString(s) }
 
 // ParseManifest reads agent.json strictly and validates it.
@@ -144,7 +146,7 @@ func (m *Manifest) checkTools() error {
 	}
 	clear(seen)
 	for _, name := range m.Models {
-		if !ValidName(name) || seen[name] {
+		if !modelPattern.MatchString(name) || seen[name] {
 			return fmt.Errorf("model %.80q", name)
 		}
 		seen[name] = true

@@ -46,11 +46,11 @@ func VerifyBundle(raw []byte, digest Digest, keys []Key) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
-	id, err := env.verify(keys)
+	ids, err := env.verify(keys)
 	if err != nil {
 		return Signed{}, err
 	}
-	s := Signed{KeyID: id}
+	s := Signed{KeyID: ids[0]} // there is one signature, so one key
 	about, err := parseStatement(env.Payload, PredicatePrincipal, &s.Vouch)
 	if err != nil {
 		return Signed{}, err

@@ -209,15 +209,18 @@ func (s *Sandbox) Wait(ctx context.Context) (Exit, error) {
 func (s *Sandbox) Stop(ctx context.Context, grace time.Duration) error {
 	deadline, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	// runsc hands on no signal of its own, and an agent that has not started yet cannot be asked.
-	if err := s.runsc(deadline, "kill", s.spec.Instance, "TERM"); err != nil {
-		s.runner.cfg.Log.Info("asking an agent to end", "instance", s.spec.Instance, "error", err)
-	}
-	select {
-	case <-s.done:
-		return nil
-	case <-deadline.Done():
-		return s.kill()
+	for asked := false; ; {
+		// runsc hands on no signal of its own, and refuses to signal an agent that has not started yet.
+		if !asked {
+			asked = s.runsc(deadline, "kill", s.spec.Instance, "TERM") == nil
+		}
+		select {
+		case <-s.done:
+			return nil
+		case <-deadline.Done():
+			return s.kill()
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
 }
 
