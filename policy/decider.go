@@ -25,7 +25,8 @@ const (
 	memoryPages = 64  // 4 MiB
 	memoryLimit = 512 // 32 MiB
 	maxModule   = 16 << 20
-	maxResult   = 64 << 10
+	maxResult   = 1 << 20
+	maxReasons  = 16
 )
 
 // Decider runs one compiled policy. It is safe for concurrent use.
@@ -109,6 +110,9 @@ func decode(result []byte) Decision {
 	if err := json.Unmarshal(set[0].Result, &out); err != nil {
 		return Deny("policy evaluation: unreadable result")
 	}
+	// A call can be wrong in many ways at once; an agent needs the first few,
+	// and an entry of the log holds no more.
+	out.Reasons = out.Reasons[:min(len(out.Reasons), maxReasons)]
 	return out
 }
 

@@ -53,7 +53,7 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads it, and denies whatever is not exactly a permit.
 func (d *Decision) UnmarshalJSON(b []byte) error {
 	var in decisionJSON
-	if err := strictjson.Decode(b, &in, strictjson.Limits{}); err != nil {
+	if err := strictjson.Decode(b, &in, strictjson.Limits{MaxBytes: maxResult}); err != nil {
 		return fmt.Errorf("decision: %w", err)
 	}
 	switch {

@@ -19,6 +19,7 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
+		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 	}
 }

@@ -96,15 +96,28 @@ func (g *generator) bounds(c policy.Constraint) {
 	}
 }
 
+var kinds = map[string]string{
+	"string": "text", "number": "a number", "integer": "a whole number",
+	"boolean": "true or false", "array": "a list", "object": "an object",
+}
+
+// maxWords keeps a reason within what an entry of the log takes.
+const maxWords = 600
+
 // describe puts a constraint into words for the agent.
 func describe(c policy.Constraint) string {
+	text := []rune(words(c))
+	if len(text) > maxWords {
+		return string(text[:maxWords]) + "…"
+	}
+	return string(text)
+}
+
+func words(c policy.Constraint) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if words := map[string]string{
-		"string": "text", "number": "a number", "integer": "a whole number",
-		"boolean": "true or false", "array": "a list", "object": "an object",
-	}[c.Kind()]; words != "" && c.Prefix == "" {
-		add("%s", words)
+	if kind := kinds[c.Kind()]; kind != "" && c.Prefix == "" {
+		add("%s", kind)
 	}
 	if c.Equals != nil {
 		add("exactly %s", literal(c.Equals))
@@ -120,15 +133,15 @@ func describe(c policy.Constraint) string {
 	}
 	describeBounds(c, add)
 	if c.Each != nil {
-		add("each %s", describe(*c.Each))
+		add("each %s", words(*c.Each))
 	}
 	if c.Any != nil {
-		add("at least one %s", describe(*c.Any))
+		add("at least one %s", words(*c.Any))
 	}
 	if len(c.Fields) > 0 {
 		var fields []string
 		for _, name := range sortedKeys(c.Fields) {
-			fields = append(fields, fmt.Sprintf("%q %s", name, describe(c.Fields[name])))
+			fields = append(fields, fmt.Sprintf("%q %s", name, words(c.Fields[name])))
 		}
 		add("with only %s", strings.Join(fields, "; "))
 	}

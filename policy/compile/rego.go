@@ -193,7 +193,7 @@ func (g *generator) reasons(id string, p policy.Permit) {
 	if len(known) > 0 {
 		g.line("not name in {%s}", strings.Join(quoteAll(known), ", "))
 	}
-	g.line(`text := concat("", ["argument \"", name, "\" is not permitted for this call"])`)
+	g.line(`text := concat("", ["argument \"", substring(name, 0, 80), "\" is not permitted for this call"])`)
 	g.line("}")
 	if p.Limit > 0 {
 		text := fmt.Sprintf("the limit of %d calls is used up (rule %s)", p.Limit, p.ID)

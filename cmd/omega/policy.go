@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"omega/internal/strictjson"
+	"omega/policy"
+	"omega/policy/compile"
+)
+
+// policyUsage is the one line of `omega policy`'s arguments.
+const policyUsage = "check F … | compile --policy F --out DIR | explain --policy F | eval --policy P --input F | replay --policy P --calls F.jsonl"
+
+// runPolicy is `omega policy`: what people do with an agent policy before it is
+// measured, and what auditors do with it afterwards.
+func runPolicy(ctx context.Context, e *env, args []string) error {
+	actions := []struct {
+		name string
+		run  func(context.Context, *env, []string) error
+	}{
+		{"check", runPolicyCheck},
+		{"compile", runPolicyCompile},
+		{"explain", runPolicyExplain},
+		{"eval", runPolicyEval},
+		{"replay", runPolicyReplay},
+	}
+	if len(args) > 0 {
+		for _, a := range actions {
+			if a.name == args[0] {
+				return a.run(ctx, e, args[1:])
+			}
+		}
+	}
+	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help") {
+		e.flags("policy").Usage()
+		return flag.ErrHelp
+	}
+	return fmt.Errorf("omega policy: want one of %s", policyUsage)
+}
+
+// runPolicyCheck compiles policies and keeps nothing.
+func runPolicyCheck(_ context.Context, e *env, args []string) error {
+	fs := e.flags("policy")
+	file := fs.String("policy", "", "policy in YAML")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	files := fs.Args()
+	if *file != "" {
+		files = append(files, *file)
+	}
+	if len(files) == 0 {
+		return errors.New("omega policy check: which file?")
+	}
+	var faults []error
+	for _, f := range files {
+		out, err := compile.File(f)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		e.sayf("%s: %d agents, digest %x", f, len(out.Document.Agents), out.Digest)
+	}
+	return errors.Join(faults...)
+}
+
+// runPolicyCompile writes what the guest carries, and the Rego for people.
+func runPolicyCompile(_ context.Context, e *env, args []string) error {
+	fs := e.flags("policy")
+	file := fs.String("policy", "", "policy in YAML")
+	dir := fs.String("out", "", "folder for policy.json, policy.wasm and policy.rego")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *file == "" || *dir == "" {
+		return errors.New("omega policy compile: --policy and --out are needed")
+	}
+	out, err := compile.File(*file)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"policy.json", out.JSON}, {"policy.wasm", out.Wasm}, {"policy.rego", out.Rego}} {
+		if err := os.WriteFile(filepath.Join(*dir, f.name), f.data, 0o644); err != nil {
+			return err
+		}
+	}
+	return printLine(e.Stdout, map[string]any{"digest": hex.EncodeToString(out.Digest[:]), "wasm_bytes": len(out.Wasm)})
+}
+
+// runPolicyExplain says in words what each agent may do.
+func runPolicyExplain(_ context.Context, e *env, args []string) error {
+	fs := e.flags("policy")
+	file := fs.String("policy", "", "policy in YAML")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *file == "" && fs.NArg() == 1 {
+		*file = fs.Arg(0)
+	}
+	out, err := compile.File(*file)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(e.Stdout, compile.Explain(out.Document))
+	return err
+}
+
+// runPolicyEval decides one input. A denial is exit code 4.
+func runPolicyEval(ctx context.Context, e *env, args []string) error {
+	fs := e.flags("policy")
+	file := fs.String("policy", "", "policy in YAML or Wasm")
+	from := fs.String("input", "", "decision input or call in JSON; - is stdin")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *file == "" || *from == "" {
+		return errors.New("omega policy eval: --policy and --input are needed")
+	}
+	decider, err := loadDecider(ctx, *file)
+	if err != nil {
+		return err
+	}
+	defer decider.Close(ctx)
+	r, done, err := e.open(*from)
+	if err != nil {
+		return err
+	}
+	defer done()
+	text, err := io.ReadAll(io.LimitReader(r, policy.MaxInput+1))
+	if err != nil {
+		return err
+	}
+	d := newReplayer(decider).line(ctx, text)
+	if err := printLine(e.Stdout, d); err != nil {
+		return err
+	}
+	if !d.Permit {
+		return exit(exitMismatch, errors.New("the policy denies this call"))
+	}
+	return nil
+}
+
+// open opens a file, or stdin for "-".
+func (e *env) open(path string) (io.Reader, func(), error) {
+	if path == "-" {
+		return e.Stdin, func() {}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, func() { _ = f.Close() }, nil
+}
+
+// printLine writes v as one line of canonical JSON.
+func printLine(w io.Writer, v any) error {
+	b, err := strictjson.Canonical(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", b)
+	return err
+}
