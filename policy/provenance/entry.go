@@ -67,31 +67,34 @@ type Entry struct {
 	PolicyDigest [32]byte
 }
 
-// entryJSON is the wire form of an Entry.
+// entryJSON is the wire form of an Entry. Its fields stand in the order of their
+// names: what encoding/json writes is then canonical but for Input and Result.
 type entryJSON struct {
-	Kind         string          `json:"kind"`
-	Time         time.Time       `json:"time"`
-	Agent        string          `json:"agent,omitempty"`
-	Identity     string          `json:"identity,omitempty"`
 	Action       string          `json:"action,omitempty"`
-	Resource     string          `json:"resource,omitempty"`
-	Input        json.RawMessage `json:"input,omitempty"`
+	Agent        string          `json:"agent,omitempty"`
 	Decision     string          `json:"decision,omitempty"`
-	Rule         string          `json:"rule,omitempty"`
-	Reasons      []string        `json:"reasons,omitempty"`
+	Identity     string          `json:"identity,omitempty"`
+	Input        json.RawMessage `json:"input,omitempty"`
 	Intent       *uint64         `json:"intent,omitempty"`
-	Result       json.RawMessage `json:"result,omitempty"`
+	Kind         string          `json:"kind"`
 	PolicyDigest string          `json:"policy_digest,omitempty"`
+	Reasons      []string        `json:"reasons,omitempty"`
+	Resource     string          `json:"resource,omitempty"`
+	Result       json.RawMessage `json:"result,omitempty"`
+	Rule         string          `json:"rule,omitempty"`
+	Time         time.Time       `json:"time"`
 }
 
 // MarshalJSON writes the wire form: lower_snake names, digests in hex, UTC.
-func (e Entry) MarshalJSON() ([]byte, error) {
-	return json.Marshal(entryJSON{
+func (e Entry) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
+
+func (e Entry) wire() entryJSON {
+	return entryJSON{
 		Kind: e.Kind, Time: e.Time.UTC(), Agent: e.Agent, Identity: hexOrEmpty(e.Identity),
 		Action: e.Action, Resource: e.Resource, Input: e.Input,
 		Decision: e.Decision, Rule: e.Rule, Reasons: e.Reasons,
 		Intent: e.Intent, Result: e.Result, PolicyDigest: hexOrEmpty(e.PolicyDigest),
-	})
+	}
 }
 
 // UnmarshalJSON reads the wire form and refuses fields that it does not know.
@@ -122,10 +125,24 @@ func (e Entry) Encode() ([]byte, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	b, err := strictjson.Canonical(e)
-	if err != nil {
+	w := e.wire()
+	for _, part := range []*json.RawMessage{&w.Input, &w.Result} {
+		if len(*part) == 0 {
+			continue
+		}
+		c, err := strictjson.Canonical(*part)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		*part = c
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(w); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	b := bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 	if len(b) > MaxEntry {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), MaxEntry)
 	}
