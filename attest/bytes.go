@@ -57,3 +57,15 @@ func unhex(dst, text []byte) error {
 	_, err := hex.Decode(dst, text)
 	return err
 }
+
+// Bytes64 is 64 bytes, written in lower-case hex.
+type Bytes64 [64]byte
+
+// String is b in hex.
+func (b Bytes64) String() string { return hex.EncodeToString(b[:]) }
+
+// MarshalText writes b in hex.
+func (b Bytes64) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b[:]), nil }
+
+// UnmarshalText reads exactly 128 lower-case hex digits.
+func (b *Bytes64) UnmarshalText(text []byte) error { return unhex(b[:], text) }

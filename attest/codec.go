@@ -26,7 +26,7 @@ func ParseEvidence(b []byte) (*Evidence, error) {
 	if err := strictjson.Decode(b, &e, strictjson.Limits{MaxBytes: MaxEvidence}); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
-	if err := e.check(); err != nil {
+	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
 	return &e, nil
@@ -34,7 +34,7 @@ func ParseEvidence(b []byte) (*Evidence, error) {
 
 // Marshal writes evidence as canonical JSON.
 func (e *Evidence) Marshal() ([]byte, error) {
-	if err := e.check(); err != nil {
+	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
 	b, err := strictjson.Canonical(e)
@@ -47,8 +47,8 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	return b, nil
 }
 
-// check refuses formats of other versions and sizes beyond the bounds.
-func (e *Evidence) check() error {
+// Validate refuses formats of other versions and sizes beyond the bounds.
+func (e *Evidence) Validate() error {
 	switch {
 	case e.Version != EvidenceVersion:
 		return fmt.Errorf("version %.40q, want %q", e.Version, EvidenceVersion)

@@ -47,6 +47,10 @@ type Release struct {
 	PolicyDigest  Bytes32        `json:"policy_digest"`
 	Cmdline       string         `json:"cmdline"`
 	LaunchDigests []LaunchDigest `json:"launch_digests"`
+	// Go and Source say how to build the release again: the Go version and the
+	// SHA-256 of each pinned input.
+	Go     string             `json:"go"`
+	Source map[string]Bytes32 `json:"source"`
 }
 
 // LaunchDigest is the MEASUREMENT of one way to launch the release.
@@ -58,11 +62,11 @@ type LaunchDigest struct {
 	Digest        Bytes48 `json:"digest"`
 }
 
-// ParseManifest reads manifest.json. Fields that the Verifier does not need
-// (how the release was built) may stand beside those that it does.
+// ParseManifest reads manifest.json. A field that is not known is refused: it
+// may be a restriction.
 func ParseManifest(b []byte) (*Manifest, error) {
 	var m Manifest
-	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxManifest, AllowUnknown: true}); err != nil {
+	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxManifest}); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if err := m.check(); err != nil {

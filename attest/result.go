@@ -32,3 +32,16 @@ type Check struct {
 	Found    string `json:"found,omitempty"`
 	Words    string `json:"words"`
 }
+
+// Compare is a check that is proven where ok, else failed. Words say what is
+// proven; Expected stands beside Found only where they differ.
+func Compare(ok bool, c Check) Check {
+	c.Status = Failed
+	if ok {
+		c.Status = Proven
+		if c.Expected == c.Found {
+			c.Expected = ""
+		}
+	}
+	return c
+}

@@ -48,7 +48,7 @@ func checkLeaf(r *Report, line *productLine, leaf *x509.Certificate) error {
 		return err
 	}
 	if tcb != r.ReportedTCB {
-		return fmt.Errorf("TCB %#016x, the report has REPORTED_TCB %#016x", uint64(tcb), uint64(r.ReportedTCB))
+		return fmt.Errorf("TCB %s, the report has REPORTED_TCB %s", tcb, r.ReportedTCB)
 	}
 	switch r.SigningKey {
 	case VCEK:

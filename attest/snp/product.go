@@ -1,6 +1,10 @@
 package snp
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Product is a line of AMD's processors that share a root key.
 type Product string
@@ -70,6 +74,22 @@ func (l *productLine) has(family, model byte) bool {
 
 // TCB is a TCB_VERSION: eight security version numbers, laid out by product.
 type TCB uint64
+
+// String is t in hex, as a number.
+func (t TCB) String() string { return fmt.Sprintf("0x%016x", uint64(t)) }
+
+// MarshalText writes t as String does.
+func (t TCB) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads 0x and exactly 16 lower-case hex digits.
+func (t *TCB) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0x"), 16, 64)
+	if err != nil || TCB(n).String() != string(text) {
+		return fmt.Errorf("TCB %.20q: want 0x and 16 lower-case hex digits", text)
+	}
+	*t = TCB(n)
+	return nil
+}
 
 // Parts names the version numbers of t.
 func (t TCB) Parts(p Product) (map[string]byte, error) {

@@ -1,0 +1,190 @@
+// Package verifier appraises evidence: it says, check by check and in words,
+// what stands behind a platform's claims and what does not. It is strict by
+// default, fetches nothing, and knows no time but the one it is given.
+package verifier
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"omega/attest"
+	"omega/attest/snp"
+)
+
+// Classes of refusal; every error of Appraise is one of them.
+var (
+	ErrSignature  = attest.ErrSignature
+	ErrCollateral = attest.ErrCollateral
+	ErrMismatch   = attest.ErrMismatch
+)
+
+// ErrEmulated is the refusal of an emulated report whose root was not named; it
+// is an ErrSignature.
+var ErrEmulated = fmt.Errorf("%w: the report comes from an emulated PSP, not from AMD's hardware", ErrSignature)
+
+// emulatedFamily is FAMILY_ID of every report of an emulated PSP.
+var emulatedFamily = [16]byte{'o', 'm', 'e', 'g', 'a', '-', 'e', 'm', 'u', 'l', 'a', 't', 'e', 'd'}
+
+// debugProfile is the image profile with a shell inside.
+const debugProfile = "debug"
+
+// Params is what evidence is held against.
+type Params struct {
+	// Nonce is the one that the Verifier made for this evidence.
+	Nonce [32]byte
+	// TLSKey is the SHA-256 of the SubjectPublicKeyInfo of the connection that
+	// the evidence came over; nil where there was none.
+	TLSKey *[32]byte
+	// Manifest holds the release's reference values. It must not come from the
+	// platform that is appraised.
+	Manifest *attest.Manifest
+	// AMDRoots are the hardware's roots, as snp.AMDRoots has them.
+	AMDRoots []snp.Root
+	// EmulatedRoot, if given, accepts emulated reports under it. The verdict is
+	// then emulated and never verified.
+	EmulatedRoot *x509.Certificate
+	Now          time.Time
+	// Report is the appraisal policy for the report; its zero value passes nothing.
+	Report snp.Policy
+	// MinSVN is the lowest SVN of a release that is accepted.
+	MinSVN uint32
+	// AllowDebugProfile accepts images with a shell inside.
+	AllowDebugProfile bool
+}
+
+// appraisal is one Appraise on its way.
+type appraisal struct {
+	p        Params
+	e        *attest.Evidence
+	report   *snp.Report
+	verified *snp.Verified
+	emulated bool
+	result   attest.Result
+	err      error // the first refusal
+}
+
+// Appraise holds evidence against params. The result is complete also where
+// there is an error, unless the report's signature is not valid: nothing else
+// means anything then.
+func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
+	a := &appraisal{p: p, e: e, result: attest.Result{Verdict: attest.VerdictRefused}}
+	if err := a.authenticate(); err != nil {
+		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
+		return &a.result, err
+	}
+	for _, c := range a.p.Report.Check(a.verified) {
+		a.add(c)
+	}
+	a.binding()
+	a.launch()
+	a.image()
+	a.agents()
+	a.log()
+	a.gpu()
+	a.notProven()
+	if a.err != nil {
+		return &a.result, a.err
+	}
+	a.result.Verdict = attest.VerdictVerified
+	if a.emulated {
+		a.result.Verdict = attest.VerdictEmulated
+	}
+	return &a.result, nil
+}
+
+// add keeps a check; a failed one makes the appraisal a refusal.
+func (a *appraisal) add(c attest.Check) {
+	a.result.Checks = append(a.result.Checks, c)
+	if c.Status == attest.Failed && a.err == nil {
+		a.err = fmt.Errorf("%w: %s: found %s, expected %s (%s)", ErrMismatch, c.Name, orNone(c.Found), orNone(c.Expected), c.Words)
+	}
+}
+
+func (a *appraisal) compare(ok bool, c attest.Check) { a.add(attest.Compare(ok, c)) }
+
+func (a *appraisal) say(name, words string) {
+	a.add(attest.Check{Name: name, Status: attest.NotProven, Words: words})
+}
+
+// authenticate finds out who signed the report. FAMILY_ID, not yet trusted,
+// only chooses which roots are tried: a report under the other kind of root
+// fails there, so that an emulated PSP can never pass for AMD's or the reverse.
+func (a *appraisal) authenticate() error {
+	if a.p.Manifest == nil || a.p.Now.IsZero() {
+		return errors.New("appraisal without a manifest or a time")
+	}
+	if err := a.e.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
+	report, err := snp.ParseReport(a.e.Report)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	chain, err := a.chain(report.SigningKey)
+	if err != nil {
+		return err
+	}
+	roots := a.p.AMDRoots
+	if report.FamilyID == emulatedFamily {
+		a.emulated = true
+		if a.p.EmulatedRoot == nil {
+			return ErrEmulated
+		}
+		for _, r := range a.p.AMDRoots {
+			if r.ARK.Equal(a.p.EmulatedRoot) {
+				return fmt.Errorf("%w: the root given for emulated reports is AMD's", ErrSignature)
+			}
+		}
+		roots = []snp.Root{{Product: snp.Milan, ARK: a.p.EmulatedRoot}}
+	}
+	if a.verified, err = snp.Verify(a.e.Report, chain, roots, a.p.Now); err != nil {
+		return err
+	}
+	a.report = a.verified.Report
+	a.add(a.signed())
+	return nil
+}
+
+// chain takes the leaf and the intermediate that came with the report; the root
+// is the Verifier's own.
+func (a *appraisal) chain(kind snp.SigningKey) (snp.Chain, error) {
+	table, err := snp.ParseTable(a.e.Certificates)
+	if err != nil {
+		return snp.Chain{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	leaf := table.VCEK
+	if kind == snp.VLEK {
+		leaf = table.VLEK
+	}
+	if len(leaf) == 0 {
+		return snp.Chain{}, fmt.Errorf("%w: the evidence brings no %s certificate", ErrCollateral, kind)
+	}
+	var c snp.Chain
+	if c.Leaf, err = snp.ParseCertificate(leaf); err != nil {
+		return c, fmt.Errorf("%w: %s %w", ErrSignature, kind, err)
+	}
+	if len(table.ASK) > 0 {
+		if c.Intermediate, err = snp.ParseCertificate(table.ASK); err != nil {
+			return c, fmt.Errorf("%w: ASK %w", ErrSignature, err)
+		}
+	}
+	return c, nil
+}
+
+func (a *appraisal) signed() attest.Check {
+	c := attest.Check{Name: "signature", Status: attest.Proven, Found: fmt.Sprintf("%s, version %d, %s", a.verified.Product, a.report.Version, a.report.SigningKey)}
+	c.Words = "the report is signed by a chip of AMD's, under AMD's root key"
+	if a.emulated {
+		c.Words = "the report is signed by the emulated PSP whose root you named; no hardware stands behind it"
+	}
+	return c
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
