@@ -176,10 +176,6 @@ func makeAuditorKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return err
-	}
 	public, err := x509.MarshalPKIXPublicKey(private.PublicKey())
 	if err != nil {
 		return err
@@ -187,10 +183,18 @@ func makeAuditorKey(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeNew(filepath.Join(dir, "auditor.key"), "PRIVATE KEY", secret, 0o600); err != nil {
+	if err := writePrivate(filepath.Join(dir, "auditor.key"), private); err != nil {
 		return err
 	}
 	return writeNew(filepath.Join(dir, "auditor.pub"), "PUBLIC KEY", public, 0o644)
+}
+
+func writePrivate(path string, key *ecdh.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return writeNew(path, "PRIVATE KEY", der, 0o600)
 }
 
 func writeNew(path, kind string, der []byte, mode os.FileMode) error {
