@@ -79,6 +79,19 @@ func New(device Device, random io.Reader, bootID [16]byte) (*Signer, error) {
 	}, nil
 }
 
+// Keys are the public halves of the signer's keys.
+type Keys struct {
+	Attestation, Log [32]byte // Ed25519
+}
+
+// Keys returns the public keys.
+func (s *Signer) Keys() Keys {
+	return Keys{
+		Attestation: [32]byte(s.attestation.Public().(ed25519.PublicKey)),
+		Log:         [32]byte(s.logKey.Public().(ed25519.PublicKey)),
+	}
+}
+
 // Origin returns the origin line of this boot's log.
 func (s *Signer) Origin() string { return s.origin }
 
@@ -93,8 +106,8 @@ func (s *Signer) SetClaims(c attest.BootClaims) error {
 	if c.TLSKey != ([32]byte{}) || c.HPKEKey != ([32]byte{}) {
 		return errors.New("boot claims: the front's keys come from the front")
 	}
-	copy(c.AttestationKey[:], s.attestation.Public().(ed25519.PublicKey))
-	copy(c.LogKey[:], s.logKey.Public().(ed25519.PublicKey))
+	keys := s.Keys()
+	c.AttestationKey, c.LogKey = keys.Attestation, keys.Log
 	c.LogOrigin = s.origin
 	s.claims = &c
 	return nil

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"omega/init/internal/front"
+	"omega/internal/wire"
+)
+
+// maxLogFile bounds a file of the public log: 256 entries of 64 KiB.
+const maxLogFile = 256 * (64<<10 + 2)
+
+// frontChild is the platform's listener. It makes its own TLS and HPKE keys and
+// tells the signer their public halves, once.
+type frontChild struct {
+	c           *child
+	signer, log *wire.Client
+	ready       atomic.Bool
+	serving     chan error
+
+	mu      sync.Mutex // guards what follows
+	started bool
+	hpke    *ecdh.PrivateKey // opens what clients seal to this boot
+}
+
+func runFront(ctx context.Context, c *child) error {
+	signer, err := c.client("signer")
+	if err != nil {
+		return err
+	}
+	log, err := c.client("log")
+	if err != nil {
+		return err
+	}
+	f := &frontChild{c: c, signer: signer, log: log, serving: make(chan error, 1)}
+	ended := make(chan error, 1)
+	start := func(ctx2 context.Context, req frontStart, l *os.File) (nothing, error) {
+		return f.start(ctx, ctx2, req, l)
+	}
+	go func() {
+		ended <- serveAll(ctx, c, map[string]map[string]wire.Handler{
+			"pid1": {opStart: handleFile(start), opReady: handle(f.setReady)},
+		})
+	}()
+	select {
+	case err := <-f.serving:
+		return err
+	case err := <-ended:
+		return err
+	}
+}
+
+// start makes the keys, tells the signer and begins to serve on the socket that
+// PID 1 opened. It returns once clients are answered; life is how long to serve.
+func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os.File) (nothing, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.started || socket == nil {
+		return nothing{}, errors.New("start: already started, or no socket")
+	}
+	listener, err := net.FileListener(socket)
+	_ = socket.Close()
+	if err != nil {
+		return nothing{}, fmt.Errorf("listening socket: %w", err)
+	}
+	id, err := front.NewIdentity(req.NotBefore)
+	if err != nil {
+		return nothing{}, err
+	}
+	if f.hpke, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+		return nothing{}, fmt.Errorf("HPKE key: %w", err)
+	}
+	keys := frontKeys{TLSKey: id.KeyDigest, HPKEKey: [32]byte(f.hpke.PublicKey().Bytes())}
+	if _, err := f.signer.Call(ctx, opFrontKeys, keys, nil); err != nil {
+		return nothing{}, err
+	}
+	f.started = true
+	server := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Log: f.c.log}
+	go func() { f.serving <- front.Serve(life, listener, id, server.Handler(), f.c.log) }()
+	return nothing{}, nil
+}
+
+func (f *frontChild) setReady(context.Context, nothing) (nothing, error) {
+	f.ready.Store(true)
+	return nothing{}, nil
+}
+
+func (f *frontChild) evidence(ctx context.Context, nonce [32]byte) ([]byte, error) {
+	var reply evidenceReply
+	_, err := f.signer.Call(ctx, opEvidence, evidenceRequest{Nonce: nonce}, &reply)
+	return reply.Evidence, err
+}
+
+func (f *frontChild) logFile(ctx context.Context, path string) ([]byte, error) {
+	var reply readReply
+	files, err := f.log.Call(ctx, opRead, readRequest{Path: path}, &reply)
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	switch {
+	case err != nil:
+		return nil, err
+	case !reply.Found:
+		return nil, front.ErrNotFound
+	case len(files) != 1:
+		return nil, errors.New("log: an answer without its file")
+	}
+	// The writer left the file's offset at its end; a section starts at zero.
+	b, err := io.ReadAll(io.NewSectionReader(files[0], 0, maxLogFile+1))
+	if err != nil || len(b) > maxLogFile {
+		return nil, fmt.Errorf("log file of over %d bytes: %w", maxLogFile, err)
+	}
+	return b, nil
+}

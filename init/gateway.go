@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"omega/internal/wire"
+	"omega/policy"
+	"omega/policy/gateway"
+)
+
+// gatewayChild is the only way out of the sandboxes: sandboxd hands it one link
+// for each, and the link is the agent's identity.
+type gatewayChild struct {
+	c   *child
+	log *wire.Client
+
+	mu sync.Mutex // guards what follows
+	gw *gateway.Gateway
+}
+
+func runGateway(ctx context.Context, c *child) error {
+	log, err := c.client("log")
+	if err != nil {
+		return err
+	}
+	g := &gatewayChild{c: c, log: log}
+	link := func(_ context.Context, req linkRequest, f *os.File) (nothing, error) { return g.link(ctx, req, f) }
+	return serveAll(ctx, c, map[string]map[string]wire.Handler{
+		"pid1":     {opStart: handle(g.start)},
+		"sandboxd": {opLink: handleFile(link)},
+	})
+}
+
+func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gw != nil {
+		return nothing{}, errors.New("start: already started")
+	}
+	p, err := checkedPolicy(req.PolicyDigest)
+	if err != nil {
+		return nothing{}, err
+	}
+	roots, err := measuredRoots()
+	if err != nil {
+		return nothing{}, err
+	}
+	decider, err := policy.NewDecider(ctx, p.Wasm)
+	if err != nil {
+		return nothing{}, err
+	}
+	g.gw, err = gateway.New(gateway.Config{
+		Document:     p.Document,
+		Decider:      decider,
+		Recorder:     recorder{g.log},
+		Roots:        roots,
+		Dial:         req.Dial,
+		Log:          g.c.log,
+		PolicyDigest: p.Digest,
+		Now:          time.Now,
+	})
+	return nothing{}, err
+}
+
+// measuredRoots are the certificate authorities in the image that upstream
+// servers are verified against.
+func measuredRoots() (*x509.CertPool, error) {
+	pem, err := readBounded(rootsFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if len(pem) > 0 && !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in it", rootsFile)
+	}
+	return pool, nil
+}
+
+// link begins to serve one sandbox, for as long as its link is open.
+func (g *gatewayChild) link(life context.Context, req linkRequest, f *os.File) (nothing, error) {
+	if f == nil {
+		return nothing{}, errors.New("link: no descriptor")
+	}
+	conn, err := net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		return nothing{}, fmt.Errorf("link: %w", err)
+	}
+	g.mu.Lock()
+	gw := g.gw
+	g.mu.Unlock()
+	if gw == nil {
+		_ = conn.Close()
+		return nothing{}, errNotStarted
+	}
+	agent := gateway.Agent{Instance: req.Instance, Name: req.Name, Bundle: req.Bundle, Identity: req.Identity, Models: req.Models}
+	for _, t := range req.Tools {
+		agent.Tools = append(agent.Tools, gateway.Tool{Server: t.Server, Descriptors: t.Descriptors})
+	}
+	go func() {
+		if err := gw.ServeLink(life, agent, conn); err != nil && life.Err() == nil {
+			g.c.log.Warn("link", "instance", agent.Instance, "error", err)
+		}
+	}()
+	return nothing{}, nil
+}

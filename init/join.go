@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"omega/internal/wire"
+)
+
+// nothing is the body of a request or an answer that has none.
+type nothing struct{}
+
+// errNotStarted answers requests that come before PID 1's start message.
+var errNotStarted = errors.New("not started yet")
+
+// handle makes a handler of a function of typed messages. Files that came along
+// unasked are closed.
+func handle[Req, Reply any](f func(ctx context.Context, req Req) (Reply, error)) wire.Handler {
+	return handleFile(func(ctx context.Context, req Req, file *os.File) (Reply, error) {
+		if file != nil {
+			_ = file.Close()
+		}
+		return f(ctx, req)
+	})
+}
+
+// handleFile is handle for requests that come with one file; file is nil where
+// there was none, and is f's to close.
+func handleFile[Req, Reply any](f func(ctx context.Context, req Req, file *os.File) (Reply, error)) wire.Handler {
+	return func(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+		var file *os.File
+		for i, extra := range files {
+			if i == 0 {
+				file = extra
+				continue
+			}
+			_ = extra.Close()
+		}
+		if len(body) == 0 {
+			body = json.RawMessage("{}")
+		}
+		req, err := wire.Body[Req](body)
+		if err != nil {
+			if file != nil {
+				_ = file.Close()
+			}
+			return nil, nil, err
+		}
+		reply, err := f(ctx, req, file)
+		if err != nil {
+			return nil, nil, err
+		}
+		return reply, nil, nil
+	}
+}
+
+// serveAll answers on several channels at once, until one of them ends: a
+// channel ends when its other end is gone, and then this child has to go too.
+func serveAll(ctx context.Context, c *child, handlers map[string]map[string]wire.Handler) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(handlers))
+	for name, h := range handlers {
+		conn, err := c.channel(name)
+		if err != nil {
+			return err
+		}
+		go func() { ended <- fmt.Errorf("channel %s: %w", name, wire.Serve(ctx, conn, h)) }()
+	}
+	var first error
+	for range handlers {
+		if err := <-ended; first == nil {
+			first = err
+			cancel()
+		}
+	}
+	return first
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"omega/internal/wire"
+	"omega/policy"
+	"omega/policy/provenance"
+	"omega/policy/provenance/writer"
+)
+
+// logChild keeps the provenance log: the others append to it, the front reads
+// its public form, and the signer signs its checkpoints.
+type logChild struct {
+	c      *child
+	signer *wire.Client
+
+	mu  sync.Mutex // guards what follows
+	log *writer.Writer
+}
+
+func runLog(ctx context.Context, c *child) error {
+	signer, err := c.client("signer")
+	if err != nil {
+		return err
+	}
+	l := &logChild{c: c, signer: signer}
+	add := map[string]wire.Handler{opAppend: handle(l.append)}
+	return serveAll(ctx, c, map[string]map[string]wire.Handler{
+		"pid1":     {opStart: handleFile(l.start), opAppend: handle(l.append)},
+		"gateway":  add,
+		"fetcher":  add,
+		"sandboxd": add,
+		"front":    {opRead: l.read},
+	})
+}
+
+func (l *logChild) start(_ context.Context, req logStart, disk *os.File) (nothing, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.log != nil || req.Disk != (disk != nil) {
+		return nothing{}, errors.New("start: already started, or the disk is missing")
+	}
+	p, err := checkedPolicy(req.PolicyDigest)
+	if err != nil {
+		return nothing{}, err
+	}
+	auditors, err := auditorsOf(p.Document)
+	if err != nil {
+		return nothing{}, err
+	}
+	cfg := writer.Config{Origin: req.Origin, LogKey: req.LogKey, Auditors: auditors, Sign: l.sign, Log: l.c.log}
+	if disk != nil {
+		cfg.Disk = disk
+	}
+	l.log, err = writer.New(cfg)
+	return nothing{}, err
+}
+
+// auditorsOf reads the auditors' X25519 keys out of the policy.
+func auditorsOf(d *policy.Document) ([]provenance.Auditor, error) {
+	var out []provenance.Auditor
+	for _, a := range d.Auditors {
+		key, err := hex.DecodeString(a.Key)
+		if err != nil || len(key) != 32 {
+			return nil, fmt.Errorf("auditor %s: key is not 32 bytes of hex", a.Name)
+		}
+		out = append(out, provenance.Auditor{Name: a.Name, Key: [32]byte(key)})
+	}
+	return out, nil
+}
+
+func (l *logChild) sign(ctx context.Context, text []byte) ([]byte, error) {
+	var reply signReply
+	_, err := l.signer.Call(ctx, opSign, signRequest{Text: text}, &reply)
+	return reply.Note, err
+}
+
+func (l *logChild) get() (*writer.Writer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.log == nil {
+		return nil, errNotStarted
+	}
+	return l.log, nil
+}
+
+func (l *logChild) append(ctx context.Context, req appendRequest) (appendReply, error) {
+	w, err := l.get()
+	if err != nil {
+		return appendReply{}, err
+	}
+	index, err := w.Append(ctx, req.Entry)
+	return appendReply{Index: index}, err
+}
+
+// read answers with a memory file: a bundle of entries can be larger than a message.
+func (l *logChild) read(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+	req, err := wire.Body[readRequest](body)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := l.get()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := w.Read(req.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return readReply{}, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := memoryFile("log", b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return readReply{Found: true}, []*os.File{f}, nil
+}
+
+// memoryFile returns a sealed file in memory with content b.
+func memoryFile(name string, b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(b); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("memory file: %w", err)
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("memory file: sealing: %w", err)
+	}
+	return f, nil
+}

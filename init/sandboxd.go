@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"omega/agentloader/sandbox"
+	"omega/attest"
+	"omega/internal/wire"
+	"omega/policy/provenance"
+)
+
+// Folders of sandboxd in the guest.
+const (
+	sandboxDir    = "/run/sandboxd"
+	sandboxCgroup = "/sys/fs/cgroup/agents"
+)
+
+// sandboxd runs admitted agents. It is the only child that starts foreign
+// programs, and it parses nothing but messages of its siblings. Its table of
+// agents is what the signer puts into evidence.
+type sandboxd struct {
+	c                    *child
+	signer, log, gateway *wire.Client
+	exited               chan agentExit
+
+	mu     sync.Mutex // guards what follows
+	runner *sandbox.Runner
+	policy attest.Bytes32
+	agents []attest.Agent
+}
+
+// maxUnreadExits bounds the ends that PID 1 has not asked for yet.
+const maxUnreadExits = 4096
+
+func runSandboxd(ctx context.Context, c *child) error {
+	s := &sandboxd{c: c, exited: make(chan agentExit, maxUnreadExits)}
+	for peer, to := range map[string]**wire.Client{"signer": &s.signer, "log": &s.log, "gateway": &s.gateway} {
+		cl, err := c.client(peer)
+		if err != nil {
+			return err
+		}
+		*to = cl
+	}
+	run := func(ctx2 context.Context, req runRequest, image *os.File) (nothing, error) {
+		return s.run(ctx, ctx2, req, image)
+	}
+	return serveAll(ctx, c, map[string]map[string]wire.Handler{
+		"pid1":    {opStart: handle(s.start), opExits: handle(s.exits)},
+		"fetcher": {opRun: handleFile(run)},
+	})
+}
+
+func (s *sandboxd) start(_ context.Context, req sandboxdStart) (nothing, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runner != nil {
+		return nothing{}, errors.New("start: already started")
+	}
+	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: sandboxCgroup, Log: s.c.log})
+	s.runner, s.policy = r, req.PolicyDigest
+	return nothing{}, err
+}
+
+// run starts one admitted agent: into the table, a link to the gateway, an
+// entry in the log, then the sandbox. life is how long it may run.
+func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File) (nothing, error) {
+	if image == nil {
+		return nothing{}, errors.New("run: no image")
+	}
+	agent, err := s.admit(ctx, req)
+	if err != nil {
+		return nothing{}, errors.Join(err, image.Close())
+	}
+	box, err := s.launch(ctx, req, agent, image)
+	if err != nil {
+		return nothing{}, errors.Join(err, image.Close(), s.setState(ctx, agent.Index, attest.AgentFailed))
+	}
+	go s.collect(life, agent, box, image)
+	if err := s.setState(ctx, agent.Index, attest.AgentRunning); err != nil {
+		return nothing{}, errors.Join(err, box.Stop(ctx, 0))
+	}
+	return nothing{}, nil
+}
+
+// admit puts the agent into the table of agents.
+func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, error) {
+	s.mu.Lock()
+	if s.runner == nil {
+		s.mu.Unlock()
+		return attest.Agent{}, errNotStarted
+	}
+	agent := attest.Agent{
+		Instance:   req.Instance,
+		Index:      uint32(len(s.agents)),
+		State:      attest.AgentAdmitted,
+		Name:       req.Name,
+		Bundle:     req.Bundle,
+		Identity:   attest.IdentityRoot(req.Components),
+		Components: req.Components,
+	}
+	s.agents = append(s.agents, agent)
+	s.mu.Unlock()
+	return agent, s.tellSigner(ctx)
+}
+
+// launch opens the link and starts the sandbox with one end of it.
+func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link")
+	defer ours.Close()
+	defer theirs.Close()
+	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
+		Identity: agent.Identity, Tools: req.Tools, Models: req.Models}
+	if _, err := s.gateway.Call(ctx, opLink, link, nil, ours); err != nil {
+		return nil, err
+	}
+	servers := make([]string, len(req.Tools))
+	for i, t := range req.Tools {
+		servers[i] = t.Server
+	}
+	env, err := sandbox.Env(req.Env, servers)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.record(ctx, provenance.Entry{Kind: provenance.KindStart, Agent: agent.Instance, Identity: agent.Identity}); err != nil {
+		return nil, err
+	}
+	return s.runner.Start(ctx, sandbox.Spec{
+		Instance: agent.Instance,
+		Image:    filePath(image),
+		Command:  req.Command,
+		Env:      env,
+		Dir:      req.Dir,
+		Limits:   sandbox.Limits(req.Limits),
+		Link:     theirs,
+	})
+}
+
+// collect waits for the agent's end and makes it known: in the log, in the
+// table, and to PID 1, which says so on the console.
+func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox.Sandbox, image *os.File) {
+	exit, err := box.Wait(ctx)
+	_ = image.Close()
+	state, code := attest.AgentExited, exit.Code
+	if err != nil {
+		s.c.log.Error("waiting for an agent", "instance", agent.Instance, "error", err)
+		state, code = attest.AgentFailed, -1
+	}
+	result, err := exitResult(code, exit.LastLines)
+	if err == nil {
+		err = s.record(ctx, provenance.Entry{Kind: provenance.KindExit, Agent: agent.Instance, Identity: agent.Identity, Result: result})
+	}
+	if err = errors.Join(err, s.setState(ctx, agent.Index, state)); err != nil {
+		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
+	}
+	select {
+	case s.exited <- agentExit{Instance: agent.Instance, Code: code}:
+	default: // PID 1 only prints it; the log has it
+	}
+}
+
+// filePath names an open file for a child process that opens files by path. The
+// image has no name of its own: nobody can replace it between the check and the use.
+func filePath(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
+
+// setState changes one agent's state in the table and in what is signed.
+func (s *sandboxd) setState(ctx context.Context, index uint32, state string) error {
+	s.mu.Lock()
+	s.agents[index].State = state
+	s.mu.Unlock()
+	return s.tellSigner(ctx)
+}
+
+// tellSigner sends the whole table; it is small, and so the signer cannot miss a change.
+func (s *sandboxd) tellSigner(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock() // held during the call, so that tables arrive in order
+	_, err := s.signer.Call(ctx, opAgents, agentTable{Agents: s.agents}, nil)
+	return err
+}
+
+func (s *sandboxd) record(ctx context.Context, e provenance.Entry) error {
+	e.PolicyDigest = s.policy
+	return appendEntry(ctx, s.log, e)
+}
+
+// exits answers with the agents that ended since the last call, and waits for one.
+func (s *sandboxd) exits(ctx context.Context, _ nothing) (exitsReply, error) {
+	var out exitsReply
+	select {
+	case e := <-s.exited:
+		out.Exits = append(out.Exits, e)
+	case <-ctx.Done():
+		return out, ctx.Err()
+	}
+	for len(out.Exits) < 64 {
+		select {
+		case e := <-s.exited:
+			out.Exits = append(out.Exits, e)
+		default:
+			return out, nil
+		}
+	}
+	return out, nil
+}
