@@ -34,11 +34,21 @@ func (r recorder) Record(ctx context.Context, e provenance.Entry) (uint64, error
 	return appendIndexed(ctx, r.log, e)
 }
 
+// maxExitResult bounds the agent's words in an exit entry; escaped, a line can
+// grow sixfold, and an entry that is too large would be none.
+const maxExitResult = 32 << 10
+
 // exitResult is the result of an exit entry: the code, and the last lines that
-// the agent wrote. They are the agent's words, for the auditor's eyes only.
+// the agent wrote, as many as fit. They are the agent's words, for the auditor.
 func exitResult(code int, lines []string) (json.RawMessage, error) {
-	return json.Marshal(struct {
-		Code  int      `json:"code"`
-		Lines []string `json:"last_lines"`
-	}{code, lines})
+	for {
+		b, err := json.Marshal(struct {
+			Code  int      `json:"code"`
+			Lines []string `json:"last_lines"`
+		}{code, lines})
+		if err != nil || len(b) <= maxExitResult || len(lines) == 0 {
+			return b, err
+		}
+		lines = lines[1:]
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -143,7 +144,7 @@ type decision struct {
 }
 
 func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal) (deployReply, error) {
-	reason := clip(r.Reason.Error(), maxReason)
+	reason := clip(strings.ToValidUTF8(r.Reason.Error(), "\uFFFD"), maxReason)
 	f.c.log.Warn("deployment refused", "instance", r.Instance, "name", r.Name, "reason", reason)
 	d := decision{Name: r.Name}
 	if !r.Bundle.IsZero() {
