@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"omega/attest"
+	"omega/attest/measure"
+)
+
+// measureUsage is the one line of `omega measure`'s arguments.
+const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B"
+
+// maxPart bounds a kernel or an initrd.
+const maxPart = 4 << 30
+
+// runMeasure is `omega measure`: the launch digest that a machine would report.
+func runMeasure(_ context.Context, e *env, args []string) error {
+	fs := e.flags("measure")
+	ovmf := fs.String("ovmf", "", "the firmware image")
+	kernel := fs.String("kernel", "", "the kernel, or sha256:HEX of it")
+	initrd := fs.String("initrd", "", "the initrd, or sha256:HEX of it")
+	cmdline := fs.String("cmdline", "", "the kernel's command line")
+	vcpus := fs.Int("vcpus", 1, "number of vCPUs")
+	cpu := fs.String("vcpu-type", "", "QEMU's name of the CPU model, such as EPYC-Milan")
+	vmm := fs.String("vmm", "qemu", "qemu, ec2 or gce")
+	features := fs.String("guest-features", "0x1", "SEV_FEATURES of the VMSA")
+	asJSON := fs.Bool("json", false, "print JSON")
+	diff := fs.Bool("diff", false, "say why two manifests differ")
+	rest, err := parseMixed(fs, args)
+	if err != nil {
+		return err
+	}
+	if *diff && len(rest) == 2 {
+		return diffManifests(e, rest[0], rest[1])
+	}
+	if len(rest) != 0 || *diff || *ovmf == "" {
+		return fmt.Errorf("omega measure: want %s", measureUsage)
+	}
+	in := measure.Input{VCPUs: *vcpus, CPU: *cpu, VMM: measure.VMM(strings.ToLower(*vmm))}
+	if in.GuestFeatures, err = strconv.ParseUint(*features, 0, 64); err != nil {
+		return fmt.Errorf("--guest-features: %w", err)
+	}
+	if err := readParts(&in, *ovmf, *kernel, *initrd); err != nil {
+		return err
+	}
+	if *cmdline != "" {
+		in.Cmdline = measure.Cmdline(*cmdline)
+	}
+	digest, err := measure.LaunchDigest(in)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(e.Stdout).Encode(map[string]any{"launch_digest": attest.Bytes48(digest)})
+	}
+	fmt.Fprintf(e.Stdout, "%x\n", digest)
+	return nil
+}
+
+func readParts(in *measure.Input, ovmf, kernel, initrd string) (err error) {
+	if in.OVMF, err = readBounded(ovmf, 64<<20); err != nil {
+		return err
+	}
+	if in.Kernel, err = readPart(kernel); err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	if in.Initrd, err = readPart(initrd); err != nil {
+		return fmt.Errorf("initrd: %w", err)
+	}
+	return nil
+}
+
+// readPart reads a file, or takes its digest where only that is at hand.
+func readPart(name string) (measure.Part, error) {
+	if name == "" {
+		return measure.Part{}, nil
+	}
+	if text, ok := strings.CutPrefix(name, "sha256:"); ok {
+		sum, err := hex.DecodeString(text)
+		if err != nil || len(sum) != 32 {
+			return measure.Part{}, errors.New("want sha256: and 64 hex digits")
+		}
+		return measure.Digest([32]byte(sum)), nil
+	}
+	b, err := readBounded(name, maxPart)
+	if err != nil {
+		return measure.Part{}, err
+	}
+	return measure.Bytes(b), nil
+}
+
+// diffManifests says which inputs of two manifests differ; the launch digests
+// follow from them.
+func diffManifests(e *env, a, b string) error {
+	var m [2]*attest.Manifest
+	for i, path := range []string{a, b} {
+		raw, err := readBounded(path, maxManifestFile)
+		if err != nil {
+			return err
+		}
+		if m[i], err = attest.ParseManifest(raw); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if n := writeDiff(e.Stdout, m[0], m[1]); n > 0 {
+		return exit(exitMismatch, fmt.Errorf("the manifests differ in %d places", n))
+	}
+	fmt.Fprintln(e.Stdout, "the manifests say the same")
+	return nil
+}
+
+// writeDiff writes a line for each difference and counts them.
+func writeDiff(w io.Writer, a, b *attest.Manifest) int {
+	n := 0
+	differ := func(what string, x, y any) {
+		if fmt.Sprint(x) != fmt.Sprint(y) {
+			n++
+			fmt.Fprintf(w, "%s\n  - %v\n  + %v\n", what, x, y)
+		}
+	}
+	for _, pair := range pairs(artifactsOf(a), artifactsOf(b)) {
+		differ(pair[0], pair[1], pair[2])
+	}
+	p, q := &a.Predicate, &b.Predicate
+	differ("command line", p.Cmdline, q.Cmdline)
+	differ("policy digest", p.PolicyDigest, q.PolicyDigest)
+	differ("profile", p.Profile, q.Profile)
+	differ("SVN", p.SVN, q.SVN)
+	differ("expiry", p.Expires, q.Expires)
+	differ("Go", p.Go, q.Go)
+	for _, pair := range pairs(sourcesOf(p), sourcesOf(q)) {
+		differ("source "+pair[0], pair[1], pair[2])
+	}
+	for _, pair := range pairs(launchesOf(p), launchesOf(q)) {
+		differ("launch digest for "+pair[0], pair[1], pair[2])
+	}
+	return n
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"omega/attest"
+	"omega/attest/psp"
+	"omega/attest/snp"
+	"omega/attest/verifier"
+)
+
+// verifyUsage is the one line of `omega verify`'s arguments.
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--json] | snp …"
+
+// verifyOptions say what is verified and what it is held against.
+type verifyOptions struct {
+	Source      string // https URL of a platform, or a file with its evidence
+	Manifest    string // empty: build/cpu/manifest.json of the current tree
+	ManifestKey string
+	Unsigned    bool
+	Emulated    string // the emulated PSP's ark.pem, or its folder
+	Nonce       string // of a file
+	MinSVN      uint
+}
+
+// verification is the outcome of `omega verify`, as it is printed.
+type verification struct {
+	Source         string           `json:"source"`
+	Verdict        string           `json:"verdict"`
+	Manifest       string           `json:"manifest"`
+	ManifestSigned bool             `json:"manifest_signed"`
+	Checks         []attest.Check   `json:"checks"`
+	Evidence       *attest.Evidence `json:"evidence"`
+}
+
+// runVerify is `omega verify`: what stands behind a platform's answers.
+func runVerify(ctx context.Context, e *env, args []string) error {
+	if len(args) > 0 && args[0] == "snp" {
+		return runVerifySNP(e, args[1:])
+	}
+	var o verifyOptions
+	fs := e.flags("verify")
+	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
+	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
+	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
+	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
+	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
+	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	asJSON := fs.Bool("json", false, "print JSON")
+	rest, err := parseMixed(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fmt.Errorf("omega verify: want one of %s", verifyUsage)
+	}
+	o.Source = rest[0]
+	v, err := verifyPlatform(ctx, e, o)
+	if v != nil {
+		if out := v.print(e.Stdout, *asJSON); out != nil {
+			return out
+		}
+	}
+	return err
+}
+
+// verifyPlatform fetches evidence and appraises it. There is an outcome beside
+// the error wherever there was something to appraise.
+func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification, error) {
+	m, err := loadManifest(o)
+	if err != nil {
+		return nil, err
+	}
+	p := verifier.Params{Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
+	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
+		return nil, err
+	}
+	if o.Emulated != "" {
+		if p.EmulatedRoot, err = readEmulatedRoot(o.Emulated); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := getEvidence(ctx, e, o, &p)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed}
+	if v.Evidence, err = attest.ParseEvidence(raw); err != nil {
+		return nil, exit(exitSignature, err)
+	}
+	r, err := verifier.Appraise(v.Evidence, p)
+	v.Verdict, v.Checks = r.Verdict, append(r.Checks, m.check())
+	return v, verifyExit(err)
+}
+
+// getEvidence reads evidence from where it is, and sets the nonce and TLS key
+// that it must be bound to.
+func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Params) ([]byte, error) {
+	if strings.HasPrefix(o.Source, "https://") {
+		if o.Nonce != "" {
+			return nil, errors.New("--nonce is for files; a platform is asked with a fresh one")
+		}
+		if _, err := rand.Read(p.Nonce[:]); err != nil {
+			return nil, err
+		}
+		raw, key, err := askPlatform(ctx, e, o.Source, p.Nonce)
+		p.TLSKey = key
+		return raw, err
+	}
+	if strings.Contains(o.Source, "://") {
+		return nil, fmt.Errorf("%s: want an https URL or a file", o.Source)
+	}
+	nonce, err := hex.DecodeString(o.Nonce)
+	if err != nil || len(nonce) != len(p.Nonce) {
+		return nil, errors.New("an evidence file needs --nonce, the 64 hex digits that were asked with")
+	}
+	copy(p.Nonce[:], nonce)
+	return readBounded(o.Source, attest.MaxEvidence)
+}
+
+// readEmulatedRoot reads the root of an emulated PSP by name.
+func readEmulatedRoot(path string) (*x509.Certificate, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, psp.ARKFile)
+	}
+	return readCertificate(path)
+}
+
+func readCertificate(path string) (*x509.Certificate, error) {
+	b, err := readBounded(path, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	c, err := snp.ParseCertificate(b)
+	if err != nil {
+		return nil, exit(exitSignature, fmt.Errorf("%s: %w", path, err))
+	}
+	return c, nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
+	}
+	return b, nil
+}
+
+// verifyExit gives a refusal its exit code, and says what can be done.
+func verifyExit(err error) error {
+	switch {
+	case errors.Is(err, verifier.ErrEmulated):
+		return exit(exitSignature, fmt.Errorf("%w; for a trial, accept it by name with --allow-emulated ROOT, where ROOT is the ark.pem that `omega boot` names: the verdict is then \"emulated\"", err))
+	case errors.Is(err, attest.ErrSignature):
+		return exit(exitSignature, err)
+	case errors.Is(err, attest.ErrCollateral):
+		return exit(exitCollateral, err)
+	case errors.Is(err, attest.ErrMismatch):
+		return exit(exitMismatch, err)
+	}
+	return err
+}
+
+// parseMixed parses flags that stand before, between and behind the arguments,
+// which it returns.
+func parseMixed(fs *flag.FlagSet, args []string) ([]string, error) {
+	var rest []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		if fs.NArg() == 0 {
+			return rest, nil
+		}
+		rest = append(rest, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+}
+
+// print writes the outcome as JSON or as text for people.
+func (v *verification) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	fmt.Fprintf(w, "%s: %s\n", v.Source, strings.ToUpper(v.Verdict))
+	if v.Verdict == attest.VerdictEmulated {
+		fmt.Fprintln(w, "An emulated PSP signed this report. It proves the path of evidence, no hardware.")
+	}
+	printChecks(w, v.Checks)
+	for _, a := range v.Evidence.Agents {
+		fmt.Fprintf(w, "\nagent %s (%s), %s, bundle sha256:%s\n", a.Instance, a.Name, a.State, a.Bundle)
+		for _, c := range a.Components {
+			fmt.Fprintf(w, "  %-16s %s  %s", c.Kind, c.Digest, c.Name)
+			if c.Principal != "" {
+				fmt.Fprintf(w, "  signed by %s as %s", c.Principal, c.Role)
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	return nil
+}
+
+// printChecks writes what failed, what was proven and what was not.
+func printChecks(w io.Writer, checks []attest.Check) {
+	for _, group := range []struct{ status, title string }{
+		{attest.Failed, "Failed"}, {attest.Proven, "Proven"}, {attest.NotProven, "Not proven"},
+	} {
+		title := group.title
+		for _, c := range checks {
+			if c.Status != group.status {
+				continue
+			}
+			if title != "" {
+				fmt.Fprintf(w, "\n%s\n", title)
+				title = ""
+			}
+			fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.Words)
+			if c.Expected != "" {
+				fmt.Fprintf(w, "  %-16s expected %s\n", "", c.Expected)
+			}
+			if c.Found != "" {
+				fmt.Fprintf(w, "  %-16s found %s\n", "", c.Found)
+			}
+		}
+	}
+}
