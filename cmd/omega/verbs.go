@@ -20,6 +20,8 @@ func verbs() []verb {
 	return []verb{
 		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
+		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},
+		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 	}
 }
