@@ -1,0 +1,242 @@
+// Package agentloader admits agents: it takes a signed deployment, pulls the bundle that it names,
+// checks every principal's signature against the measured policy, and flattens the image.
+//
+// Everything that comes in is hostile: deployment, registry, manifests, layers. Nothing is run here,
+// and nothing is recorded: the caller records the admission or the refusal before it acts on it.
+package agentloader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"omega/agentloader/bundle"
+	"omega/agentloader/flatten"
+	"omega/agentloader/registry"
+)
+
+// Config is what a Loader works with.
+type Config struct {
+	Platform string // the platform set; deployments for it are for this machine
+	BootID   string // hex; deployments for it are for this boot
+	Trust    Trust
+	Registry registry.Config
+	Dir      string // images are kept here; a tmpfs
+	Shim     []byte // the shim's binary, put into every image
+	Bounds   Bounds
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// Bounds of one agent's image. Zero fields get the defaults.
+type Bounds struct {
+	Pulled   int64 // bytes of all layers as they are pulled
+	Unpacked int64 // bytes of all files
+	Entries  int   // tar entries
+}
+
+// Why a deployment is refused. Other reasons are registry's and flatten's.
+var (
+	ErrUnsigned   = errors.New("not enough trusted signatures")
+	ErrReplayed   = errors.New("deployment was accepted before")
+	ErrExpired    = errors.New("deployment has expired")
+	ErrAudience   = errors.New("deployment is for another platform")
+	ErrUnknown    = errors.New("policy names no such agent")
+	ErrMalformed  = errors.New("malformed")
+	ErrDeployment = errors.New("deployment is not valid")
+)
+
+// Refusal says what was refused and why. Instance, Name and Bundle may be missing or, before the
+// deployment's signature is checked, anybody's claim.
+type Refusal struct {
+	Instance string
+	Name     string
+	Bundle   bundle.Digest
+	Reason   error
+}
+
+// Error says it in one line.
+func (r *Refusal) Error() string { return r.Reason.Error() }
+
+// Unwrap lets errors.Is see the reason.
+func (r *Refusal) Unwrap() error { return r.Reason }
+
+// Component is one part of an admitted agent and who vouches for it.
+type Component struct {
+	Kind, Name      string
+	Digest          bundle.Digest
+	Role, Principal string
+	KeyID           string
+}
+
+// The kinds of components.
+const (
+	KindManifest = "manifest"
+	KindImage    = "image"
+	KindTools    = "tool-descriptors"
+)
+
+// ToolSet is a server's pinned tool descriptors, as they were signed.
+type ToolSet struct {
+	Server      string
+	Descriptors []byte
+}
+
+// Admitted is an agent that may be run.
+type Admitted struct {
+	Instance   string
+	Name       string
+	Bundle     bundle.Digest
+	Manifest   *bundle.Manifest
+	ImagePath  string            // EROFS, with the shim
+	Env        map[string]string // the image's and the manifest's
+	Dir        string            // the image's working directory
+	Tools      []ToolSet
+	Components []Component
+}
+
+// Loader admits agents.
+type Loader struct {
+	cfg      Config
+	trust    *trust
+	registry *registry.Client
+
+	mu       sync.Mutex
+	accepted map[acceptance]bool // deployments, now and before
+
+	flattening sync.Mutex // one image at a time: it is the memory that is scarce
+}
+
+// acceptance is what may happen once: a key's serial.
+type acceptance struct {
+	key    string
+	serial uint64
+}
+
+// maxAccepted bounds the memory of accepted deployments; beyond it nothing is accepted until the next boot.
+const maxAccepted = 1 << 16
+
+// New checks the configuration.
+func New(cfg Config) (*Loader, error) {
+	if cfg.Platform == "" || len(cfg.Shim) == 0 || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("loader needs a platform, a shim, a clock and a log")
+	}
+	for _, d := range []struct {
+		v   *int64
+		def int64
+	}{{&cfg.Bounds.Pulled, 512 << 20}, {&cfg.Bounds.Unpacked, 1 << 30}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	if cfg.Bounds.Entries <= 0 {
+		cfg.Bounds.Entries = 200_000
+	}
+	t, err := newTrust(cfg.Trust)
+	if err != nil {
+		return nil, err
+	}
+	r, err := registry.New(cfg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("image directory: %w", err)
+	}
+	return &Loader{cfg: cfg, trust: t, registry: r, accepted: map[acceptance]bool{}}, nil
+}
+
+// Admit checks a deployment and everything that it names. The error is a *Refusal.
+func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error) {
+	r := &Refusal{}
+	if claim, err := bundle.ParseDeployment(deployment); err == nil {
+		r.Instance, r.Bundle = claim.Instance, claim.Bundle
+	}
+	a, err := l.admit(ctx, deployment, r)
+	if err != nil {
+		r.Reason = err
+		return nil, r
+	}
+	return a, nil
+}
+
+func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted, err error) {
+	d, ids, err := bundle.VerifyDeployment(raw, l.trust.deployers())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDeployment, err)
+	}
+	if err := l.valid(d); err != nil {
+		return nil, err
+	}
+	if err := l.claim(ids, d.Serial); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil { // a registry that was away must not burn the deployment
+			l.release(ids, d.Serial)
+		}
+	}()
+	repo, err := l.registry.Open(ctx, d.Repository)
+	if err != nil {
+		return nil, err
+	}
+	c := &candidate{loader: l, repo: repo, deployment: d}
+	if err := c.readManifest(ctx); err != nil {
+		return nil, err
+	}
+	r.Name = c.manifest.Name
+	if err := l.trust.mayDeploy(ids, c.manifest.Name); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{c.checkBundle, c.checkTools, c.readImage} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.admitted(), nil
+}
+
+// valid checks whom a deployment is for and until when.
+func (l *Loader) valid(d *bundle.Deployment) error {
+	if d.Audience != l.cfg.Platform && (l.cfg.BootID == "" || d.Audience != l.cfg.BootID) {
+		return fmt.Errorf("%w: %q, this is %q", ErrAudience, d.Audience, l.cfg.Platform)
+	}
+	if now := l.cfg.Now(); !now.Before(d.Expires) {
+		return fmt.Errorf("%w: at %s, it is %s", ErrExpired, d.Expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// claim takes a deployment's serial for every key that signed it, or none.
+func (l *Loader) claim(ids []string, serial uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if l.accepted[acceptance{id, serial}] {
+			return fmt.Errorf("%w: serial %d", ErrReplayed, serial)
+		}
+	}
+	if len(l.accepted)+len(ids) > maxAccepted {
+		return fmt.Errorf("%w: too many to remember", ErrDeployment)
+	}
+	for _, id := range ids {
+		l.accepted[acceptance{id, serial}] = true
+	}
+	return nil
+}
+
+func (l *Loader) release(ids []string, serial uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		delete(l.accepted, acceptance{id, serial})
+	}
+}
+
+func (b Bounds) flatten() flatten.Limits {
+	return flatten.Limits{Bytes: b.Unpacked, Entries: b.Entries}
+}
