@@ -33,13 +33,19 @@ decision := {"decision": "permit", "rule": min(permits), "reasons": [], "labels"
 # character that looks like a dot or slash.
 under(value, folder) if {
 	is_string(value)
-	regex.match(` + "`" + plainPath + "`" + `, value)
+	plain(value)
 	startswith(concat("", [value, "/"]), concat("", [trim_suffix(folder, "/"), "/"]))
 	every part in split(trim_suffix(trim_prefix(value, "/"), "/"), "/") {
 		part != ""
 		part != "."
 		part != ".."
 	}
+}
+
+plain(value) if {
+	trim_left(value, ` + "`" + plainASCII + "`" + `) == ""
+} else if {
+	regex.match(` + "`" + plainPath + "`" + `, value)
 }
 
 # calls_left is met while the instance has used a rule less often than its limit.
@@ -50,6 +56,11 @@ calls_left(rule, limit) if {
 	used < limit
 }
 `
+
+// plainASCII is what printable ASCII has but percent, backslash and backquote.
+// A text of these characters alone has nothing left when they are trimmed away;
+// nearly every path is one, and this is ten times faster than the pattern.
+const plainASCII = " !\"#$&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_abcdefghijklmnopqrstuvwxyz{|}~"
 
 // plainPath excludes C0 controls, DEL, percent, backslash, C1 controls, the
 // Unicode line and direction controls, and the characters that compatibility

@@ -18,7 +18,7 @@ var builtins = []string{
 	"and", "array.concat", "assign", "concat", "count", "eq", "equal", "floor", "gt", "gte",
 	"internal.member_2", "internal.member_3", "is_array", "is_boolean", "is_number",
 	"is_object", "is_string", "lt", "lte", "min", "neq", "object.get", "object.keys",
-	"regex.match", "sort", "split", "startswith", "substring", "sum", "trim_prefix", "trim_suffix",
+	"regex.match", "sort", "split", "startswith", "substring", "sum", "trim_left", "trim_prefix", "trim_suffix",
 }
 
 // inputSchema makes a misspelt reference a compile error instead of a condition
