@@ -67,6 +67,7 @@ type Artifacts struct {
 	Arguments string              // the kernel command line itself
 	Digests   map[string][32]byte // SHA-256 of kernel, initrd, cmdline and ovmf
 	Sizes     map[string]int64
+	Payload   int64 // bytes of the initramfs before compression
 }
 
 // At returns the artifacts that an earlier build left in dir. It does not look
@@ -103,16 +104,21 @@ func Build(ctx context.Context, o Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	initrd, err := buildInitrd(ctx, store, p, o)
+	initrd, payload, err := buildInitrd(ctx, store, p, o)
 	if err != nil {
 		return nil, err
 	}
-	return place(o.Out, p, []artifact{
+	a, err := place(o.Out, p, []artifact{
 		{"kernel", "kernel", filepath.Join(kernel, kernelFile)},
 		{"initrd", "initrd", initrd},
 		{"ovmf", "ovmf.fd", ovmf},
 		{"", "kernel.config", filepath.Join(kernel, configFile)},
 	})
+	if err != nil {
+		return nil, err
+	}
+	a.Payload = payload
+	return a, nil
 }
 
 // An artifact is copied to file; a subject names it in the manifest.

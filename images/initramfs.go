@@ -25,26 +25,28 @@ type entry struct {
 	content []byte
 }
 
-// buildInitrd returns the path of the compressed initramfs of p.
-func buildInitrd(ctx context.Context, s *Store, p profile, o Options) (string, error) {
+// buildInitrd returns the path of the compressed initramfs of p, and its size
+// before compression.
+func buildInitrd(ctx context.Context, s *Store, p profile, o Options) (string, int64, error) {
 	bin, err := os.MkdirTemp("", "omega-build-")
 	if err != nil {
-		return "", fmt.Errorf("initramfs: %w", err)
+		return "", 0, fmt.Errorf("initramfs: %w", err)
 	}
 	defer os.RemoveAll(bin)
 	var entries []entry
 	for _, f := range p.payload {
 		content, err := s.content(ctx, p, f, bin, o)
 		if err != nil {
-			return "", fmt.Errorf("initramfs: %s: %w", f.path, err)
+			return "", 0, fmt.Errorf("initramfs: %s: %w", f.path, err)
 		}
 		entries = append(entries, entry{f, content})
 	}
 	archive, err := writeArchive(entries)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	return compressed(ctx, s, archive)
+	path, err := compressed(ctx, s, archive)
+	return path, int64(len(archive)), err
 }
 
 // compressed returns the path of the archive as one zstd stream. Compressing

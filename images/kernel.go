@@ -22,6 +22,8 @@ const (
 	configFile   = "config"
 	// kernelSteps is about how many files one build compiles, for its bar.
 	kernelSteps = 1319
+	// kernelSpace is what the unpacked source and its objects take, and more.
+	kernelSpace = 3 << 30
 )
 
 // kernelEnv is what would otherwise differ from one machine to the next. The
@@ -63,6 +65,9 @@ func buildKernel(ctx context.Context, s *Store, p profile) (string, error) {
 		tree, err := buildTree(dir)
 		if err != nil {
 			return err
+		}
+		if err := needSpace(tree, kernelSpace); err != nil {
+			return errors.Join(err, os.RemoveAll(tree))
 		}
 		b := kernelBuild{dir: dir, tree: tree, step: s.report.begin("building the kernel")}
 		defer b.step.Done()

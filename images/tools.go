@@ -3,7 +3,6 @@ package images
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -129,5 +128,14 @@ func (t *tail) text() string {
 
 func (t *tail) has(s string) bool { return strings.Contains(t.text(), s) }
 
-// noSpace reports whether err says that a disk is full.
-func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) }
+// needSpace refuses to begin what would fill the disk that dir is on.
+func needSpace(dir string, bytes uint64) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("disk space: %w", err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < bytes {
+		return fmt.Errorf("disk space: %s has %d MiB left, the build needs %d MiB", dir, free>>20, bytes>>20)
+	}
+	return nil
+}

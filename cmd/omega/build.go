@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"omega/attest/measure"
+	"omega/images"
+	"omega/internal/cache"
+	"omega/policy/compile"
+)
+
+const buildUsage = "[--profile cpu] [--policy F] [--roots F] [--out DIR] [--json]"
+
+// buildOptions say which image to build.
+type buildOptions struct {
+	Profile string
+	Policy  string // "" is the closed policy: nothing is permitted
+	Roots   string // PEM; "" is roots.pem beside the policy, else the public ones
+	Out     string // "" is build/PROFILE in the source tree
+}
+
+// The machines that the manifest has launch digests for.
+const (
+	maxBuildVCPUs      = 8
+	buildGuestFeatures = 1 // SNPActive alone
+	// The machine that `omega boot` starts, whose digest build prints.
+	defaultVCPUs = 2
+	defaultCPU   = "EPYC-Milan"
+)
+
+var buildCPUs = []string{"EPYC-Milan", "EPYC-Genoa", "EPYC-Turin"}
+
+func runBuild(ctx context.Context, e *env, args []string) error {
+	fs := e.flags("build")
+	var o buildOptions
+	fs.StringVar(&o.Profile, "profile", "cpu", "which image to build")
+	fs.StringVar(&o.Policy, "policy", "", "policy in YAML (default: one that permits nothing)")
+	fs.StringVar(&o.Roots, "roots", "", "trust roots of the gateway in PEM (default: roots.pem beside the policy, else the public ones)")
+	fs.StringVar(&o.Out, "out", "", "folder for the artifacts (default build/PROFILE)")
+	asJSON := fs.Bool("json", false, "print the result as JSON")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("build: unexpected argument %q", fs.Arg(0))
+	}
+	a, err := build(ctx, e, o)
+	if err != nil {
+		return err
+	}
+	return e.showBuild(a, *asJSON)
+}
+
+// build makes an image and its manifest. Whatever was made before from the same
+// inputs is taken from the cache.
+func build(ctx context.Context, e *env, o buildOptions) (*images.Artifacts, error) {
+	source, err := sourceRoot()
+	if err != nil {
+		return nil, err
+	}
+	if o.Profile == "" {
+		o.Profile = "cpu"
+	}
+	if o.Out == "" {
+		o.Out = filepath.Join(source, "build", o.Profile)
+	}
+	if o.Policy == "" {
+		o.Policy = filepath.Join(source, "images", "closed.yaml")
+	}
+	compiled, err := compile.File(o.Policy)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := o.trustRoots()
+	if err != nil {
+		return nil, err
+	}
+	c, err := cache.Open("")
+	if err != nil {
+		return nil, err
+	}
+	a, err := images.Build(ctx, images.Options{
+		Source: source, Profile: o.Profile, Out: o.Out, Cache: c, Roots: roots, Report: e.imageSteps,
+		Policy: images.Policy{JSON: compiled.JSON, Wasm: compiled.Wasm},
+	})
+	if err != nil {
+		return nil, err
+	}
+	launches, err := launchDigests(a)
+	if err != nil {
+		return nil, err
+	}
+	return a, images.WriteManifest(a, compiled.Digest, launches)
+}
+
+// imageSteps shows the progress of package images.
+func (e *env) imageSteps(name string) images.Step { return e.progress(name) }
+
+// trustRoots reads the roots that the user names, or those beside the policy;
+// nil leaves the choice to package images.
+func (o buildOptions) trustRoots() ([]byte, error) {
+	path := o.Roots
+	if path == "" {
+		path = filepath.Join(filepath.Dir(o.Policy), "roots.pem")
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("trust roots: %w", err)
+	}
+	return b, images.CheckRoots(b)
+}
+
+// launchDigests computes the launch digest of every machine in the manifest.
+func launchDigests(a *images.Artifacts) ([]images.Launch, error) {
+	ovmf, err := os.ReadFile(a.OVMF)
+	if err != nil {
+		return nil, fmt.Errorf("launch digest: %w", err)
+	}
+	var list []images.Launch
+	for _, cpu := range buildCPUs {
+		for n := 1; n <= maxBuildVCPUs; n++ {
+			digest, err := measure.LaunchDigest(measure.Input{
+				OVMF: ovmf, Kernel: measure.Digest(a.Digests["kernel"]), Initrd: measure.Digest(a.Digests["initrd"]),
+				Cmdline: measure.Cmdline(a.Arguments), VCPUs: n, CPU: cpu, VMM: measure.QEMU, GuestFeatures: buildGuestFeatures,
+			})
+			if err != nil {
+				return nil, fmt.Errorf("launch digest: %w", err)
+			}
+			list = append(list, images.Launch{VCPUs: n, CPU: cpu, GuestFeatures: buildGuestFeatures, Digest: digest})
+		}
+	}
+	return list, nil
+}
+
+// A built artifact as `omega build` prints it.
+type builtFile struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+func (e *env) showBuild(a *images.Artifacts, asJSON bool) error {
+	launches, err := launchDigests(a)
+	if err != nil {
+		return err
+	}
+	var files []builtFile
+	for _, f := range []struct{ name, path string }{{"kernel", a.Kernel}, {"initrd", a.Initrd}, {"cmdline", a.Cmdline}, {"ovmf", a.OVMF}} {
+		d := a.Digests[f.name]
+		files = append(files, builtFile{f.name, f.path, a.Sizes[f.name], hex.EncodeToString(d[:])})
+	}
+	var digest string
+	for _, l := range launches {
+		if l.CPU == defaultCPU && l.VCPUs == defaultVCPUs {
+			digest = hex.EncodeToString(l.Digest[:])
+		}
+	}
+	if asJSON {
+		return json.NewEncoder(e.Stdout).Encode(map[string]any{
+			"profile": a.Profile, "artifacts": files, "manifest": a.Manifest, "payload": a.Payload,
+			"launch_digest": map[string]any{"cpu": defaultCPU, "vcpus": defaultVCPUs, "digest": digest},
+		})
+	}
+	for _, f := range files {
+		fmt.Fprintf(e.Stdout, "%-8s %9d bytes  sha256 %s  %s\n", f.Name, f.Size, f.SHA256, f.Path)
+	}
+	fmt.Fprintf(e.Stdout, "manifest %s\n", a.Manifest)
+	fmt.Fprintf(e.Stdout, "launch digest of %d vCPUs of %s: %s\n", defaultVCPUs, defaultCPU, digest)
+	return nil
+}
+
+// moduleLine is how go.mod names this module.
+var moduleLine = regexp.MustCompile(`(?m)^module omega$`)
+
+// sourceRoot finds the source tree: above the working directory, else above
+// the program itself, which make puts into bin/.
+func sourceRoot() (string, error) {
+	var starts []string
+	if dir, err := os.Getwd(); err == nil {
+		starts = append(starts, dir)
+	}
+	if exe, err := os.Executable(); err == nil {
+		starts = append(starts, filepath.Dir(exe))
+	}
+	for _, dir := range starts {
+		for {
+			if b, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && moduleLine.Match(b) {
+				return dir, nil
+			}
+			parent := filepath.Dir(dir)
+			if parent == dir {
+				break
+			}
+			dir = parent
+		}
+	}
+	return "", errors.New("omega's source tree is not above this folder; an image is built from it")
+}

@@ -1,0 +1,103 @@
+package images
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"omega/kernel"
+)
+
+func placed(t *testing.T) *Artifacts {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"k": "kernel bytes", "i": "initrd bytes", "o": "firmware bytes"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := profileNamed("cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := place(filepath.Join(dir, "out"), p, []artifact{
+		{"kernel", "kernel", filepath.Join(dir, "k")},
+		{"initrd", "initrd", filepath.Join(dir, "i")},
+		{"ovmf", "ovmf.fd", filepath.Join(dir, "o")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
+	var all [][]byte
+	for range 2 {
+		a := placed(t)
+		if err := WriteManifest(a, [32]byte{1}, []Launch{{VCPUs: 2, CPU: "EPYC-Milan", GuestFeatures: 1, Digest: [48]byte{2}}}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(a.Manifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	if !bytes.Equal(all[0], all[1]) {
+		t.Error("two builds of the same artifacts give two manifests")
+	}
+	for _, want := range []string{
+		`{"_type":"https://in-toto.io/Statement/v1","predicate":{`,
+		`"launch_digests":[{"cpu":"EPYC-Milan","digest":"02`, `"guest_features":"0x1"`, `"vcpus":2`,
+		`"policy_digest":"01`, `"profile":"cpu"`, `"svn":1`, `"go":"go1.`,
+		`"subject":[{"digest":{"sha256":"`, `"name":"cmdline"`,
+	} {
+		if !strings.Contains(string(all[0]), want) {
+			t.Errorf("manifest lacks %s:\n%s", want, all[0])
+		}
+	}
+}
+
+func TestAnOldManifestDoesNotOutliveItsArtifacts(t *testing.T) {
+	a := placed(t)
+	if err := WriteManifest(a, [32]byte{1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := profileNamed("cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := place(a.Dir, p, []artifact{{"kernel", "kernel", filepath.Join(a.Dir, "absent")}}); err == nil {
+		t.Fatal("an absent artifact was placed")
+	}
+	if _, err := os.Stat(a.Manifest); err == nil {
+		t.Error("the manifest of the build before is still beside other files")
+	}
+}
+
+func TestOnlyKnownProfilesAreBuilt(t *testing.T) {
+	_, err := Build(t.Context(), Options{Profile: "unheard-of"})
+	expect(t, err, "unheard-of")
+}
+
+// What `omega build` left is looked at as it is, where there is one.
+func TestBuiltKernelHasEveryOptionOfTheFragments(t *testing.T) {
+	config, err := os.ReadFile(At(filepath.Join("..", "build", "cpu")).Config)
+	if err != nil {
+		t.Skip("no image is built; `omega build` makes one")
+	}
+	p, err := profileNamed("cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe, err := kernel.Load(kernel.Files, p.fragments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kernel.Check(recipe.Config, config); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,65 @@
+package images
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"omega/internal/cache"
+)
+
+// bootAlone starts the built kernel without any initramfs, which ends in a
+// panic and so in QEMU's exit, and returns what it wrote to the console.
+func bootAlone(t *testing.T, args ...string) string {
+	t.Helper()
+	kernel := At(filepath.Join("..", "build", "cpu")).Kernel
+	if _, err := os.Stat(kernel); err != nil {
+		t.Skip("no image is built; `omega build` makes one")
+	}
+	if os.Getenv("OMEGA_SKIP_VM") != "" {
+		t.Skip("OMEGA_SKIP_VM is set")
+	}
+	c, err := cache.Open("")
+	if err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	bin, dirs, err := QEMU(ctx, c, nil)
+	if err != nil {
+		t.Skip(err)
+	}
+	line := append(dirs, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", "256",
+		"-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", "console=ttyS0 panic=-1")
+	out, err := exec.CommandContext(ctx, bin, append(line, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// The host writes the ACPI tables. Its byte code may talk to devices, but what
+// the CPU hides from the host must stay hidden from its byte code, too.
+func TestByteCodeOfTheHostCannotReachGuestMemory(t *testing.T) {
+	console := bootAlone(t, "-acpitable", "file="+filepath.Join("testdata", "memory.aml"))
+	if !strings.Contains(console, "OMEGA  EVIL") {
+		t.Fatalf("the kernel did not see the table:\n%s", console)
+	}
+	if !strings.Contains(console, "AE_ACCESS, Returned by Handler for [SystemMemory]") {
+		t.Errorf("the write was not refused:\n%s", console)
+	}
+}
+
+func TestKernelStopsAtOnceWhenItCannotGoOn(t *testing.T) {
+	console := bootAlone(t)
+	if !strings.Contains(console, "Kernel panic") {
+		t.Errorf("no panic on the console:\n%s", console)
+	}
+	if strings.Contains(console, "AE_ACCESS") {
+		t.Errorf("QEMU's own tables are refused something:\n%s", console)
+	}
+}
