@@ -21,7 +21,6 @@ import (
 const (
 	consolePath = "/dev/console"
 	imageFile   = "/etc/omega/image.json"
-	imagesDir   = "/images" // the agents' EROFS images: written by the fetcher, read by runsc
 	cgroupDir   = "/sys/fs/cgroup"
 )
 
@@ -45,7 +44,7 @@ func (g *guest) root(context.Context) error {
 	if err := mount.All(true); err != nil {
 		return err
 	}
-	if err := os.Chown(imagesDir, uidFetcher, uidFetcher); err != nil {
+	if err := os.Chown(imageDir, uidFetcher, uidFetcher); err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
 	return cgroup.Tree{Dir: cgroupDir}.Prepare()

@@ -22,15 +22,15 @@ type Mount struct {
 	Maybe bool // the kernel may lack this type
 }
 
-// Table is everything that is mounted. runsc keeps its state and the agents'
-// images below /run.
+// Table is everything that is mounted, in order. The fetcher's folder is a file
+// system of its own, so that large images use up no other's room.
 var Table = []Mount{
 	{FS: "devtmpfs", Dir: "/dev", Mode: 0o755, Dev: true, Data: "mode=0755"},
 	{FS: "proc", Dir: "/proc", Mode: 0o555},
 	{FS: "sysfs", Dir: "/sys", Mode: 0o555},
 	{FS: "tmpfs", Dir: "/run", Mode: 0o755, Data: "mode=0755,size=25%", After: true},
 	{FS: "tmpfs", Dir: "/tmp", Mode: 0o1777, Data: "mode=1777,size=10%", After: true},
-	{FS: "tmpfs", Dir: "/images", Mode: 0o755, Data: "mode=0755,size=40%", After: true},
+	{FS: "tmpfs", Dir: "/run/fetcher", Mode: 0o755, Data: "mode=0755,size=40%", After: true},
 	{FS: "cgroup2", Dir: "/sys/fs/cgroup", After: true, Data: "nsdelegate"},
 	{FS: "configfs", Dir: "/sys/kernel/config", After: true, Maybe: true},
 }
