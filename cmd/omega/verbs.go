@@ -18,6 +18,8 @@ type verb struct {
 // verbs is the command line, in the order in which help shows it.
 func verbs() []verb {
 	return []verb{
+		{"build", buildUsage, "builds the guest image and its manifest; what is unchanged comes from the cache", runBuild},
+		{"boot", bootUsage, "boots the guest in QEMU, as an SNP guest where the host can", runBoot},
 		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
 		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},

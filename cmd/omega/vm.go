@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"omega/attest/measure"
+	"omega/attest/psp"
+	"omega/attest/snp"
+	"omega/cmd/omega/internal/qemu"
+	"omega/images"
+	"omega/internal/cache"
+)
+
+// What really runs below the kernel in a plain guest; emulated evidence tells
+// it. Which SeaBIOS lies beside a QEMU that is not the pinned one is not known.
+const (
+	pinnedSeaBIOS = "seabios-1.16.3"
+	otherSeaBIOS  = "seabios"
+)
+
+// maxConfigText is the guest's own bound on a launch config.
+const maxConfigText = 64 << 10
+
+// preparedVM is a machine whose files are private copies of what was measured.
+type preparedVM struct {
+	dir     string // private folder
+	binary  string
+	machine qemu.Machine
+	launch  psp.Launch
+	root    *psp.Root
+	rootPEM string
+	accel   string
+}
+
+func (p *preparedVM) remove() { _ = os.RemoveAll(p.dir) }
+
+// startVM boots a guest and returns once it has printed its first line. The
+// caller stops it.
+func startVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
+	p, err := prepareVM(ctx, e, o)
+	if err != nil {
+		return nil, err
+	}
+	stopPSP, err := p.servePSP(e)
+	if err != nil {
+		p.remove()
+		return nil, err
+	}
+	cleanup := sync.OnceFunc(func() { stopPSP(); p.remove() })
+	// Not ctx: a guest that we stop ourselves gets its time after Ctrl-C.
+	proc, err := qemu.Start(context.WithoutCancel(ctx), p.binary, p.machine, p.dir, o.OnLine)
+	if err != nil {
+		cleanup()
+		return nil, err
+	}
+	v := &vm{Process: proc, Port: p.machine.Port, Root: p.rootPEM, Accel: p.accel, cleanup: cleanup}
+	if err := v.firstLine(ctx); err != nil {
+		_ = proc.Stop(context.Background(), 0)
+		cleanup()
+		return nil, err
+	}
+	return v, nil
+}
+
+// firstLine tells a guest that boots from one that never will.
+func (v *vm) firstLine(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstLine)
+	defer cancel()
+	_, err := v.WaitLine(ctx, "omega: pid1 ")
+	if errors.Is(err, qemu.ErrEnded) {
+		<-v.Done()
+		return errors.Join(fmt.Errorf("the guest's init did not start: %w", err), v.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("the guest's init did not start: %w", err)
+	}
+	return nil
+}
+
+// prepareVM makes everything that is needed before QEMU starts.
+func prepareVM(ctx context.Context, e *env, o bootOptions) (_ *preparedVM, err error) {
+	c, err := cache.Open("")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := qemu.Private()
+	if err != nil {
+		return nil, fmt.Errorf("folder for the machine: %w", err)
+	}
+	p := &preparedVM{dir: dir}
+	defer func() {
+		if err != nil {
+			p.remove()
+		}
+	}()
+	var firmware []string
+	if p.binary, firmware, err = images.QEMU(ctx, c, e.imageSteps); err != nil {
+		return nil, err
+	}
+	p.machine = qemu.Machine{Firmware: firmware, Memory: o.Memory, CPUs: o.CPUs, LogDisk: o.LogDisk}
+	if p.machine.Memory == 0 {
+		p.machine.Memory = defaultMemory
+	}
+	if p.machine.CPUs == 0 {
+		p.machine.CPUs = defaultVCPUs
+	}
+	if err := checkLogDisk(o.LogDisk); err != nil {
+		return nil, err
+	}
+	if p.machine.Port, err = freePort(o.Port); err != nil {
+		return nil, err
+	}
+	a := images.At(o.Artifacts)
+	in, err := p.copyArtifacts(a)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.configDisk(o); err != nil {
+		return nil, err
+	}
+	return p, p.choose(ctx, e, c, o, a, in)
+}
+
+// copyArtifacts reads each artifact once; what is measured is what is launched.
+func (p *preparedVM) copyArtifacts(a *images.Artifacts) (measure.Input, error) {
+	var in measure.Input
+	kernel, err := p.copyFile(a.Kernel, "kernel")
+	if err != nil {
+		return in, err
+	}
+	initrd, err := p.copyFile(a.Initrd, "initrd")
+	if err != nil {
+		return in, err
+	}
+	ovmf, err := p.copyFile(a.OVMF, "ovmf.fd")
+	if err != nil {
+		return in, err
+	}
+	cmdline, err := os.ReadFile(a.Cmdline)
+	if err != nil {
+		return in, artifactError(err)
+	}
+	p.machine.Kernel, p.machine.Initrd = filepath.Join(p.dir, "kernel"), filepath.Join(p.dir, "initrd")
+	p.machine.Cmdline = strings.TrimSuffix(string(cmdline), "\n")
+	return measure.Input{
+		OVMF: ovmf, Kernel: measure.Bytes(kernel), Initrd: measure.Bytes(initrd), Cmdline: measure.Cmdline(p.machine.Cmdline),
+		VCPUs: p.machine.CPUs, CPU: defaultCPU, VMM: measure.QEMU, GuestFeatures: buildGuestFeatures,
+	}, nil
+}
+
+func (p *preparedVM) copyFile(from, name string) ([]byte, error) {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return nil, artifactError(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, name), b, 0o600); err != nil {
+		return nil, fmt.Errorf("copy of %s: %w", name, err)
+	}
+	return b, nil
+}
+
+func artifactError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("artifacts: %w (`omega build` makes them)", err)
+	}
+	return fmt.Errorf("artifacts: %w", err)
+}
+
+// configDisk frames the launch config as the guest expects it and binds it in
+// HOST_DATA. The guest judges the text.
+func (p *preparedVM) configDisk(o bootOptions) error {
+	if o.HostData != nil {
+		p.launch.HostData = *o.HostData
+	}
+	if o.Config == "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.Config)
+	if err != nil {
+		return fmt.Errorf("launch config: %w", err)
+	}
+	if len(text) > maxConfigText {
+		return fmt.Errorf("launch config: %d bytes are more than %d", len(text), maxConfigText)
+	}
+	if o.HostData == nil {
+		p.launch.HostData = sha256.Sum256(text)
+	}
+	disk := binary.BigEndian.AppendUint32([]byte("OMEGACFG"), uint32(len(text)))
+	disk = append(disk, text...)
+	disk = append(disk, make([]byte, 512-len(disk)%512)...) // whole sectors
+	p.machine.ConfigDisk = filepath.Join(p.dir, "config")
+	if err := os.WriteFile(p.machine.ConfigDisk, disk, 0o600); err != nil {
+		return fmt.Errorf("launch config: %w", err)
+	}
+	return nil
+}
+
+// choose decides between SNP and plain, and for plain between KVM and TCG.
+func (p *preparedVM) choose(ctx context.Context, e *env, c *cache.Cache, o bootOptions, a *images.Artifacts, in measure.Input) error {
+	if !o.Plain {
+		missing := qemu.ThisHost(ctx, p.binary, p.machine.Firmware, a.OVMF).MissingForSNP()
+		if len(missing) == 0 {
+			p.accel = qemu.KVM
+			p.machine.SNP = &qemu.SNP{
+				OVMF: filepath.Join(p.dir, "ovmf.fd"), CPU: defaultCPU, Policy: uint64(snp.PolicyStrict), HostData: p.launch.HostData,
+			}
+			return nil
+		}
+		if o.SNP {
+			return fmt.Errorf("this host cannot launch SEV-SNP guests:\n  %s", strings.Join(missing, "\n  "))
+		}
+	}
+	return p.plain(ctx, e, c, o, in)
+}
+
+func (p *preparedVM) plain(ctx context.Context, e *env, c *cache.Cache, o bootOptions, in measure.Input) error {
+	accel, why, err := qemu.Accelerator(ctx, o.Accel, p.binary, p.machine.Firmware, p.machine.Kernel)
+	if err != nil {
+		return err
+	}
+	if o.Accel == "" || o.Accel == "auto" {
+		e.sayf("accelerator: %s (%s)", accel, why)
+	}
+	p.accel, p.machine.Accel = accel, accel
+	if p.launch.Digest, err = measure.LaunchDigest(in); err != nil {
+		return fmt.Errorf("launch digest: %w", err)
+	}
+	p.launch.Firmware, p.launch.GuestPolicy = pinnedSeaBIOS, uint64(snp.PolicyStrict)
+	if len(p.machine.Firmware) == 0 {
+		p.launch.Firmware = otherSeaBIOS
+	}
+	dir := filepath.Join(c.Root(), "psp")
+	if p.root, err = psp.LoadOrCreateRoot(dir); err != nil {
+		return err
+	}
+	p.rootPEM = filepath.Join(dir, psp.ARKFile)
+	p.machine.PSPSocket = filepath.Join(p.dir, "psp")
+	return nil
+}
+
+// servePSP begins to answer the guest's requests for reports. With SNP there is
+// nothing to serve.
+func (p *preparedVM) servePSP(e *env) (stop func(), err error) {
+	if p.root == nil {
+		return func() {}, nil
+	}
+	l, err := net.Listen("unix", p.machine.PSPSocket)
+	if err != nil {
+		return nil, fmt.Errorf("emulated PSP: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := l.Accept() // QEMU connects once
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if err := p.root.Serve(ctx, conn, p.launch); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+			e.sayf("emulated PSP: %v", err)
+		}
+	}()
+	return func() { cancel(); _ = l.Close(); <-done }, nil
+}
+
+// freePort checks that port can be listened on, or finds one for 0.
+func freePort(port int) (int, error) {
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return 0, fmt.Errorf("port %d cannot be used: %w (--port N takes another)", port, err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// checkLogDisk names the reason before QEMU does in its own words.
+func checkLogDisk(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("log disk: %w", err)
+	}
+	return f.Close()
+}
+
+// built reports whether dir holds artifacts.
+func built(dir string) bool {
+	a := images.At(dir)
+	for _, f := range []string{a.Kernel, a.Initrd, a.Cmdline, a.OVMF} {
+		if _, err := os.Stat(f); err != nil {
+			return false
+		}
+	}
+	return true
+}
