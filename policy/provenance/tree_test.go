@@ -82,7 +82,7 @@ func TestASignatureHasOneSpelling(t *testing.T) {
 		if bad[last] = byte(c); bad[last] == good[last] {
 			continue
 		}
-		if _, err := base64.StdEncoding.DecodeString(string(bad[last-90:last+2])); err != nil {
+		if _, err := base64.StdEncoding.DecodeString(string(bad[last-90 : last+2])); err != nil {
 			continue
 		}
 		if _, err := OpenCheckpoint(bad, "", public); !errors.Is(err, ErrSignature) {
