@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -39,14 +40,11 @@ type Bounds struct {
 	Entries  int   // tar entries
 }
 
-// Why a deployment is refused. Other reasons are registry's and flatten's.
+// Why a deployment is refused. Other reasons are bundle's, registry's and flatten's.
 var (
-	ErrUnsigned   = errors.New("not enough trusted signatures")
 	ErrReplayed   = errors.New("deployment was accepted before")
 	ErrExpired    = errors.New("deployment has expired")
 	ErrAudience   = errors.New("deployment is for another platform")
-	ErrUnknown    = errors.New("policy names no such agent")
-	ErrMalformed  = errors.New("malformed")
 	ErrDeployment = errors.New("deployment is not valid")
 )
 
@@ -65,26 +63,16 @@ func (r *Refusal) Error() string { return r.Reason.Error() }
 // Unwrap lets errors.Is see the reason.
 func (r *Refusal) Unwrap() error { return r.Reason }
 
-// Component is one part of an admitted agent and who vouches for it.
-type Component struct {
-	Kind, Name      string
-	Digest          bundle.Digest
-	Role, Principal string
-	KeyID           string
-}
-
-// The kinds of components.
-const (
-	KindManifest = "manifest"
-	KindImage    = "image"
-	KindTools    = "tool-descriptors"
+// What the policy and the bundle say, in the words of package bundle, which the host shares.
+type (
+	Trust       = bundle.Trust
+	Principal   = bundle.Principal
+	Server      = bundle.Server
+	AgentRule   = bundle.AgentRule
+	Requirement = bundle.Requirement
+	Component   = bundle.Component
+	ToolSet     = bundle.ToolSet
 )
-
-// ToolSet is a server's pinned tool descriptors, as they were signed.
-type ToolSet struct {
-	Server      string
-	Descriptors []byte
-}
 
 // Admitted is an agent that may be run.
 type Admitted struct {
@@ -102,7 +90,7 @@ type Admitted struct {
 // Loader admits agents.
 type Loader struct {
 	cfg      Config
-	trust    *trust
+	checker  *bundle.Checker
 	registry *registry.Client
 
 	mu       sync.Mutex
@@ -136,7 +124,7 @@ func New(cfg Config) (*Loader, error) {
 	if cfg.Bounds.Entries <= 0 {
 		cfg.Bounds.Entries = 200_000
 	}
-	t, err := newTrust(cfg.Trust)
+	t, err := bundle.NewChecker(cfg.Trust)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +135,7 @@ func New(cfg Config) (*Loader, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("image directory: %w", err)
 	}
-	return &Loader{cfg: cfg, trust: t, registry: r, accepted: map[acceptance]bool{}}, nil
+	return &Loader{cfg: cfg, checker: t, registry: r, accepted: map[acceptance]bool{}}, nil
 }
 
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
@@ -165,7 +153,7 @@ func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error
 }
 
 func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted, err error) {
-	d, ids, err := bundle.VerifyDeployment(raw, l.trust.deployers())
+	d, ids, err := bundle.VerifyDeployment(raw, l.checker.Deployers())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDeployment, err)
 	}
@@ -184,20 +172,37 @@ func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted
 	if err != nil {
 		return nil, err
 	}
-	c := &candidate{loader: l, repo: repo, deployment: d}
-	if err := c.readManifest(ctx); err != nil {
+	checked, err := l.checker.Check(ctx, repo, d.Bundle)
+	if checked.Manifest != nil {
+		r.Name = checked.Manifest.Name
+	}
+	if err != nil {
 		return nil, err
 	}
-	r.Name = c.manifest.Name
-	if err := l.trust.mayDeploy(ids, c.manifest.Name); err != nil {
+	if err := l.checker.MayDeploy(ids, r.Name); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{c.checkBundle, c.checkTools, c.readImage} {
-		if err := step(ctx); err != nil {
-			return nil, err
-		}
+	c := &candidate{loader: l, repo: repo, checked: checked}
+	if err := c.readImage(ctx); err != nil {
+		return nil, err
 	}
-	return c.admitted(), nil
+	return c.admitted(d.Instance), nil
+}
+
+func (c *candidate) admitted(instance string) *Admitted {
+	env := maps.Clone(c.image.env)
+	maps.Copy(env, c.checked.Manifest.Env)
+	return &Admitted{
+		Instance:   instance,
+		Name:       c.checked.Manifest.Name,
+		Bundle:     c.checked.Bundle,
+		Manifest:   c.checked.Manifest,
+		ImagePath:  c.image.path,
+		Env:        env,
+		Dir:        c.image.dir,
+		Tools:      c.checked.Tools,
+		Components: c.checked.Components,
+	}
 }
 
 // valid checks whom a deployment is for and until when.

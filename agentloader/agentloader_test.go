@@ -40,11 +40,11 @@ func TestGoodBundleIsAdmitted(t *testing.T) {
 		Instance: "notes-1", Name: "notes", Bundle: w.bundle, Manifest: &w.manifest, Dir: "/work",
 		ImagePath: l.cfg.Dir + "/" + w.image.Digest.Hex() + ".erofs",
 		Env:       map[string]string{"PATH": "/bin", "MODE": "manifest"},
-		Tools:     []ToolSet{{"files", []byte(`[{"description":"Reads.","input_schema":{"type":"object"},"name":"read"}]`)}},
+		Tools:     []ToolSet{{Server: "files", Descriptors: []byte(`[{"description":"Reads.","input_schema":{"type":"object"},"name":"read"}]`)}},
 		Components: []Component{
-			{KindManifest, "notes", w.bundle, "author", "acme", key("acme")},
-			{KindImage, "notes", w.image.Digest, "author", "acme", key("acme")},
-			{KindTools, "files", w.descriptors, "tool", "files-co", key("files-co")},
+			{Kind: bundle.KindManifest, Name: "notes", Digest: w.bundle, Role: "author", Principal: "acme", KeyID: key("acme")},
+			{Kind: bundle.KindImage, Name: "notes", Digest: w.image.Digest, Role: "author", Principal: "acme", KeyID: key("acme")},
+			{Kind: bundle.KindTools, Name: "files", Digest: w.descriptors, Role: "tool", Principal: "files-co", KeyID: key("files-co")},
 		},
 	}
 	if diff := cmp.Diff(want, a); diff != "" {
@@ -81,28 +81,28 @@ func TestDeploymentsAreRefused(t *testing.T) {
 		{"for another platform", func(w *world) { w.deploy.Audience = "other" }, ErrAudience},
 		{"for another boot", func(w *world) { w.deploy.Audience = "ffffffffffffffffffffffffffffffff" }, ErrAudience},
 		{"expired", func(w *world) { w.deploy.Expires = clock }, ErrExpired},
-		{"by a deployer of other agents", func(w *world) { w.trust.Principals[2].Names = []string{"x*"} }, ErrUnsigned},
+		{"by a deployer of other agents", func(w *world) { w.trust.Principals[2].Names = []string{"x*"} }, bundle.ErrUnsigned},
 		{"by one of two needed deployers", func(w *world) {
 			w.trust.Principals[2].Keys = append(w.trust.Principals[2].Keys, w.pem("stranger"))
 			w.trust.Principals[2].Threshold = 2
-		}, ErrUnsigned},
-		{"of an agent that the policy does not know", func(w *world) { w.manifest.Name = "nobody" }, ErrUnknown},
-		{"of a bundle that nobody signed", func(w *world) { w.signers = nil }, ErrUnsigned},
-		{"of a bundle that a stranger signed", func(w *world) { w.signers = []string{"stranger"} }, ErrUnsigned},
-		{"of a bundle that the deployer signed", func(w *world) { w.signers = []string{"ops"} }, ErrUnsigned},
-		{"of a bundle signed in another role", func(w *world) { w.author.Role = "tool" }, ErrUnsigned},
-		{"of a bundle signed in another name", func(w *world) { w.author.Principal = "files-co" }, ErrUnsigned},
+		}, bundle.ErrUnsigned},
+		{"of an agent that the policy does not know", func(w *world) { w.manifest.Name = "nobody" }, bundle.ErrUnknown},
+		{"of a bundle that nobody signed", func(w *world) { w.signers = nil }, bundle.ErrUnsigned},
+		{"of a bundle that a stranger signed", func(w *world) { w.signers = []string{"stranger"} }, bundle.ErrUnsigned},
+		{"of a bundle that the deployer signed", func(w *world) { w.signers = []string{"ops"} }, bundle.ErrUnsigned},
+		{"of a bundle signed in another role", func(w *world) { w.author.Role = "tool" }, bundle.ErrUnsigned},
+		{"of a bundle signed in another name", func(w *world) { w.author.Principal = "files-co" }, bundle.ErrUnsigned},
 		{"of a bundle whose author signs other names", func(w *world) { w.trust.Principals[0].Names = []string{"other"} }, nil},
 		{"of a bundle whose author has lost the role", func(w *world) { w.trust.Principals[0].Roles = []string{"model"} }, nil},
-		{"of a bundle with one of two needed signatures", func(w *world) { w.trust.Principals[0].Threshold = 2 }, ErrUnsigned},
+		{"of a bundle with one of two needed signatures", func(w *world) { w.trust.Principals[0].Threshold = 2 }, bundle.ErrUnsigned},
 		{"of a bundle with the same signature twice", func(w *world) {
 			w.trust.Principals[0].Threshold, w.signers = 2, []string{"acme", "acme"}
-		}, ErrUnsigned},
-		{"of tools that a stranger signed", func(w *world) { w.toolKey = "stranger" }, ErrUnsigned},
-		{"of tools that the author signed", func(w *world) { w.toolKey = "acme" }, ErrUnsigned},
-		{"of tools of an unknown server", func(w *world) { w.trust.Servers = nil }, ErrUnknown},
-		{"of a bundle without the tools that it needs", func(w *world) { w.manifest.Tools = nil }, ErrUnsigned},
-		{"of an image for another processor", func(w *world) { w.config = strings.Replace(w.config, "amd64", "arm64", 1) }, ErrMalformed},
+		}, bundle.ErrUnsigned},
+		{"of tools that a stranger signed", func(w *world) { w.toolKey = "stranger" }, bundle.ErrUnsigned},
+		{"of tools that the author signed", func(w *world) { w.toolKey = "acme" }, bundle.ErrUnsigned},
+		{"of tools of an unknown server", func(w *world) { w.trust.Servers = nil }, bundle.ErrUnknown},
+		{"of a bundle without the tools that it needs", func(w *world) { w.manifest.Tools = nil }, bundle.ErrUnsigned},
+		{"of an image for another processor", func(w *world) { w.config = strings.Replace(w.config, "amd64", "arm64", 1) }, bundle.ErrMalformed},
 		{"of an image that climbs", func(w *world) { w.files = []*tar.Header{{Typeflag: tar.TypeReg, Name: "../x"}} }, flatten.ErrEntry},
 		{"of an image with a device", func(w *world) { w.files = []*tar.Header{{Typeflag: tar.TypeChar, Name: "dev/mem"}} }, flatten.ErrEntry},
 		{"of an image with ten gigabytes of zeros", func(w *world) {
@@ -333,7 +333,7 @@ func TestRegistryThatLiesAboutReferrersHidesNothing(t *testing.T) {
 		io.WriteString(rw, `{"schemaVersion":2,"manifests":[]}`)
 	})
 	_, err := w.loader(nil).Admit(t.Context(), raw)
-	refused(t, err, ErrUnsigned)
+	refused(t, err, bundle.ErrUnsigned)
 	w.answer("/referrers/", func(rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, `{"schemaVersion":2,"manifests":[`+strings.Repeat(`{"digest":"`+w.bundle.String()+`"},`, 100)+`{}]}`)
 	})
@@ -383,7 +383,7 @@ func TestLoaderIsNotMadeFromALaxPolicy(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no platform":           func(c *Config) { c.Platform = "" },
 		"no shim":               func(c *Config) { c.Shim = nil },
-		"agent of anybody":      func(c *Config) { c.Trust.Agents = []Agent{{Name: "notes"}} },
+		"agent of anybody":      func(c *Config) { c.Trust.Agents = []AgentRule{{Name: "notes"}} },
 		"principal twice":       func(c *Config) { c.Trust.Principals = append(c.Trust.Principals, c.Trust.Principals[0]) },
 		"broken key":            func(c *Config) { c.Trust.Principals[0].Keys[0] = "x" },
 		"mirror with a path":    func(c *Config) { c.Registry.Mirror = "http://127.0.0.1/x" },

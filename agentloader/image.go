@@ -17,8 +17,17 @@ import (
 
 	"omega/agentloader/bundle"
 	"omega/agentloader/flatten"
+	"omega/agentloader/registry"
 	"omega/internal/strictjson"
 )
+
+// candidate is a checked bundle whose image is still to come.
+type candidate struct {
+	loader  *Loader
+	repo    *registry.Repository
+	checked *bundle.Checked
+	image   image
+}
 
 // image is what the sandbox needs of an OCI image.
 type image struct {
@@ -53,19 +62,19 @@ const (
 
 // readImage pulls the image and flattens it.
 func (c *candidate) readImage(ctx context.Context) error {
-	raw, err := c.repo.Manifest(ctx, c.manifest.Image.Digest, c.manifest.Image.Size)
+	raw, err := c.repo.Manifest(ctx, c.checked.Manifest.Image.Digest, c.checked.Manifest.Image.Size)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	m, err := bundle.ParseOCIManifest(raw)
 	if err != nil {
-		return fmt.Errorf("image: %w: %w", ErrMalformed, err)
+		return fmt.Errorf("image: %w: %w", bundle.ErrMalformed, err)
 	}
 	if err := c.readConfig(ctx, m.Config); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	// The name says what is inside, so a second instance finds it made.
-	c.image.path = filepath.Join(c.loader.cfg.Dir, c.manifest.Image.Digest.Hex()+".erofs")
+	c.image.path = filepath.Join(c.loader.cfg.Dir, c.checked.Manifest.Image.Digest.Hex()+".erofs")
 	c.loader.flattening.Lock()
 	defer c.loader.flattening.Unlock()
 	if _, err := os.Stat(c.image.path); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -84,26 +93,26 @@ func (c *candidate) readConfig(ctx context.Context, d bundle.OCIDescriptor) erro
 	}
 	var cfg imageConfig
 	if err := strictjson.Decode(raw, &cfg, strictjson.Limits{MaxBytes: maxConfig, AllowUnknown: true}); err != nil {
-		return fmt.Errorf("%w: configuration: %w", ErrMalformed, err)
+		return fmt.Errorf("%w: configuration: %w", bundle.ErrMalformed, err)
 	}
 	if cfg.OS != "linux" || cfg.Architecture != "amd64" {
-		return fmt.Errorf("%w: it is for %.20q on %.20q", ErrMalformed, cfg.OS, cfg.Architecture)
+		return fmt.Errorf("%w: it is for %.20q on %.20q", bundle.ErrMalformed, cfg.OS, cfg.Architecture)
 	}
 	c.image.dir = cfg.Config.WorkingDir
 	if c.image.dir == "" {
 		c.image.dir = "/"
 	}
 	if !path.IsAbs(c.image.dir) || path.Clean(c.image.dir) != c.image.dir {
-		return fmt.Errorf("%w: working directory %.80q", ErrMalformed, c.image.dir)
+		return fmt.Errorf("%w: working directory %.80q", bundle.ErrMalformed, c.image.dir)
 	}
 	if len(cfg.Config.Env) > maxEnv {
-		return fmt.Errorf("%w: %d environment variables", ErrMalformed, len(cfg.Config.Env))
+		return fmt.Errorf("%w: %d environment variables", bundle.ErrMalformed, len(cfg.Config.Env))
 	}
 	c.image.env = map[string]string{}
 	for _, e := range cfg.Config.Env {
 		k, v, ok := strings.Cut(e, "=")
 		if !ok || k == "" || strings.ContainsRune(e, 0) {
-			return fmt.Errorf("%w: environment variable %.80q", ErrMalformed, e)
+			return fmt.Errorf("%w: environment variable %.80q", bundle.ErrMalformed, e)
 		}
 		c.image.env[k] = v
 	}
@@ -174,17 +183,17 @@ func unpack(mediaType string, r io.Reader) (io.ReadCloser, error) {
 	case layerGzip:
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, fmt.Errorf("%w: gzip: %w", ErrMalformed, err)
+			return nil, fmt.Errorf("%w: gzip: %w", bundle.ErrMalformed, err)
 		}
 		return z, nil
 	case layerZstd:
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			return nil, fmt.Errorf("%w: zstd: %w", ErrMalformed, err)
+			return nil, fmt.Errorf("%w: zstd: %w", bundle.ErrMalformed, err)
 		}
 		return z.IOReadCloser(), nil
 	}
-	return nil, fmt.Errorf("%w: layer of type %.80q", ErrMalformed, mediaType)
+	return nil, fmt.Errorf("%w: layer of type %.80q", bundle.ErrMalformed, mediaType)
 }
 
 // cancellable ends a read when the context ends.

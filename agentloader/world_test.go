@@ -74,8 +74,8 @@ func newWorld(t *testing.T) *world {
 			{Name: "files-co", Keys: []string{w.pem("files-co")}, Roles: []string{"tool"}, Names: []string{"files"}},
 			{Name: "ops", Keys: []string{w.pem("ops")}, Threshold: 1, Roles: []string{"deployer"}, Names: []string{"n*"}},
 		},
-		Servers: []Server{{"files", "files-co"}},
-		Agents:  []Agent{{"notes", []Requirement{{"author", "acme"}, {"tool", "files-co"}}}},
+		Servers: []Server{{Name: "files", Principal: "files-co"}},
+		Agents:  []AgentRule{{Name: "notes", Requires: []Requirement{{Role: "author", Principal: "acme"}, {Role: "tool", Principal: "files-co"}}}},
 	}
 	w.files = []*tar.Header{{Typeflag: tar.TypeReg, Name: "agent", Mode: 0o755}, {Typeflag: tar.TypeDir, Name: "work", Mode: 0o755}}
 	w.manifest = bundle.Manifest{

@@ -64,10 +64,7 @@ func (f *Flattener) Close() error { return f.spool.Close() }
 // AddLayer applies an uncompressed tar layer over those before it.
 func (f *Flattener) AddLayer(r io.Reader) error {
 	f.layer++
-	if err := f.apply(r); err != nil {
-		return fmt.Errorf("layer %d: %w", f.layer, err)
-	}
-	return nil
+	return f.apply(r)
 }
 
 // mountPoints are the directories that the sandbox mounts over.

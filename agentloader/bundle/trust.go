@@ -1,19 +1,23 @@
-package agentloader
+package bundle
 
 import (
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-
-	"omega/agentloader/bundle"
 )
 
-// Trust is what the measured policy says about signatures, in the loader's own words.
+// ErrUnsigned reports that signatures are missing which the policy requires.
+var ErrUnsigned = errors.New("not enough trusted signatures")
+
+// ErrUnknown reports an agent or a tool server that the policy does not name.
+var ErrUnknown = errors.New("policy does not name it")
+
+// Trust is what a policy says about signatures, in this package's own words.
 type Trust struct {
 	Principals []Principal
 	Servers    []Server
-	Agents     []Agent
+	Agents     []AgentRule
 }
 
 // Principal is somebody whose signature counts, in these roles and for the component names that match.
@@ -28,8 +32,8 @@ type Principal struct {
 // Server names the principal that signs an MCP server's tool descriptors.
 type Server struct{ Name, Principal string }
 
-// Agent is what a bundle of that name must carry.
-type Agent struct {
+// AgentRule is what a bundle of that name must carry.
+type AgentRule struct {
 	Name     string
 	Requires []Requirement
 }
@@ -37,31 +41,32 @@ type Agent struct {
 // Requirement is a signature by a principal in a role.
 type Requirement struct{ Role, Principal string }
 
-// The roles that the loader knows of itself. All others sign the bundle.
+// The roles that mean something here. All others sign the bundle itself.
 const (
-	roleTool     = "tool"
-	roleDeployer = "deployer"
+	RoleTool     = "tool"     // signs its server's descriptors
+	RoleDeployer = "deployer" // signs deployments
 )
 
 // principal is a Principal with its keys read.
 type principal struct {
 	Principal
-	keys []bundle.Key
+	keys []Key
 }
 
-// trust answers questions about Trust.
-type trust struct {
+// Checker answers questions about signatures. The zero Checker trusts nobody.
+type Checker struct {
 	principals map[string]*principal
 	servers    map[string]string
-	agents     map[string]Agent
+	agents     map[string]AgentRule
 }
 
-func newTrust(t Trust) (*trust, error) {
-	out := &trust{principals: map[string]*principal{}, servers: map[string]string{}, agents: map[string]Agent{}}
+// NewChecker reads the keys of t.
+func NewChecker(t Trust) (*Checker, error) {
+	out := &Checker{principals: map[string]*principal{}, servers: map[string]string{}, agents: map[string]AgentRule{}}
 	for _, p := range t.Principals {
 		own := &principal{Principal: p}
 		for _, text := range p.Keys {
-			k, err := bundle.ParseKey([]byte(text))
+			k, err := ParseKey([]byte(text))
 			if err != nil {
 				return nil, fmt.Errorf("principal %q: %w", p.Name, err)
 			}
@@ -86,8 +91,8 @@ func newTrust(t Trust) (*trust, error) {
 }
 
 // speaks returns the principal if it may sign for a component of that name in that role.
-func (t *trust) speaks(who, role, component string) (*principal, error) {
-	p := t.principals[who]
+func (c *Checker) speaks(who, role, component string) (*principal, error) {
+	p := c.principals[who]
 	switch {
 	case p == nil:
 		return nil, fmt.Errorf("policy names no principal %q", who)
@@ -100,15 +105,15 @@ func (t *trust) speaks(who, role, component string) (*principal, error) {
 }
 
 // vouched checks that enough of a principal's keys signed digest in a role, and returns the first.
-func (t *trust) vouched(r Requirement, component string, digest bundle.Digest, signatures [][]byte) (string, error) {
-	p, err := t.speaks(r.Principal, r.Role, component)
+func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs signatures) (string, error) {
+	p, err := c.speaks(r.Principal, r.Role, component)
 	if err != nil {
 		return "", err
 	}
 	var by []string
-	var why error
-	for _, raw := range signatures {
-		s, err := bundle.VerifyBundle(raw, digest, p.keys)
+	why := sigs.skipped
+	for _, raw := range sigs.raw {
+		s, err := VerifyBundle(raw, digest, p.keys)
 		switch {
 		case err != nil:
 			why = errors.Join(why, err)
@@ -119,7 +124,7 @@ func (t *trust) vouched(r Requirement, component string, digest bundle.Digest, s
 		}
 	}
 	if len(by) < p.Threshold {
-		return "", &unsigned{r, component, len(by), p.Threshold, len(signatures), why}
+		return "", &unsigned{r, component, len(by), p.Threshold, len(sigs.raw), why}
 	}
 	return by[0], nil
 }
@@ -133,7 +138,7 @@ type unsigned struct {
 }
 
 func (u *unsigned) Error() string {
-	s := fmt.Sprintf("%s: %d of %d needed signatures by %s %s, %d signatures found",
+	s := fmt.Sprintf("%s: %d of %d needed signatures by %s %s; signatures found: %d",
 		u.component, u.have, u.want, u.Role, u.Principal, u.signed)
 	if first := firstError(u.why); first != nil {
 		s += ": " + first.Error()
@@ -141,7 +146,8 @@ func (u *unsigned) Error() string {
 	return s
 }
 
-func (u *unsigned) Is(target error) bool { return target == ErrUnsigned }
+// Unwrap lets errors.Is see what it is, and why.
+func (u *unsigned) Unwrap() []error { return []error{ErrUnsigned, u.why} }
 
 // firstError keeps messages short: a registry may list many bad signatures.
 func firstError(err error) error {
@@ -151,22 +157,21 @@ func firstError(err error) error {
 	return err
 }
 
-// deployers returns every key of a principal with the role deployer.
-func (t *trust) deployers() []bundle.Key {
-	var keys []bundle.Key
-	for _, p := range t.principals {
-		if slices.Contains(p.Roles, roleDeployer) {
+// Deployers returns every key of a principal with the role deployer.
+func (c *Checker) Deployers() []Key {
+	var keys []Key
+	for _, p := range c.principals {
+		if slices.Contains(p.Roles, RoleDeployer) {
 			keys = append(keys, p.keys...)
 		}
 	}
 	return keys
 }
 
-// mayDeploy checks that the keys that signed are enough for a deployer of agents of that name.
-func (t *trust) mayDeploy(ids []string, name string) error {
-	err := fmt.Errorf("%w: no deployer", ErrUnsigned)
-	for who := range t.principals {
-		p, e := t.speaks(who, roleDeployer, name)
+// MayDeploy checks that the keys that signed are enough for a deployer of agents of that name.
+func (c *Checker) MayDeploy(ids []string, name string) error {
+	for who := range c.principals {
+		p, e := c.speaks(who, RoleDeployer, name)
 		if e != nil {
 			continue
 		}
@@ -180,5 +185,5 @@ func (t *trust) mayDeploy(ids []string, name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w of %q signed the deployment", err, name)
+	return fmt.Errorf("%w: no deployer of %q signed the deployment", ErrUnsigned, name)
 }

@@ -1,0 +1,188 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A Source is where a bundle lies. It is not believed: what it gives is checked against the digest
+// that was asked for, by the Source itself.
+type Source interface {
+	Manifest(ctx context.Context, d Digest, max int64) ([]byte, error)
+	Blob(ctx context.Context, d OCIDescriptor, max int64) ([]byte, error)
+	// Referrers lists what may refer to d; the manifests that it names are read, the list is not trusted.
+	Referrers(ctx context.Context, d Digest) ([]Digest, error)
+}
+
+// ErrMalformed reports a part of a bundle that is not what it should be.
+var ErrMalformed = errors.New("malformed")
+
+// Component is one part of an agent and who vouches for it.
+type Component struct {
+	Kind, Name      string
+	Digest          Digest
+	Role, Principal string
+	KeyID           string
+}
+
+// The kinds of components.
+const (
+	KindManifest = "manifest"
+	KindImage    = "image"
+	KindTools    = "tool-descriptors"
+)
+
+// ToolSet is a server's pinned tool descriptors, as they were signed.
+type ToolSet struct {
+	Server      string
+	Descriptors []byte
+}
+
+// Checked is a bundle with everything but its image read and every required signature found good.
+type Checked struct {
+	Bundle     Digest
+	Manifest   *Manifest
+	Tools      []ToolSet
+	Components []Component
+}
+
+// Check reads the bundle of that digest and checks every signature that the policy requires. When
+// it fails after the agent manifest was read, it returns that manifest with the error.
+func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, error) {
+	out := &Checked{Bundle: d}
+	raw, err := artifact(ctx, from, d, TypeAgent, TypeManifest, MaxManifest)
+	if err != nil {
+		return out, err
+	}
+	m, err := ParseManifest(raw)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	out.Manifest = m
+	rule, ok := c.agents[m.Name]
+	if !ok {
+		return out, fmt.Errorf("agent %q: %w", m.Name, ErrUnknown)
+	}
+	if err := c.checkBundle(ctx, from, rule, out); err != nil {
+		return out, err
+	}
+	return out, c.checkTools(ctx, from, rule, out)
+}
+
+// checkBundle checks every signature that the policy wants on the bundle itself.
+func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, out *Checked) error {
+	sigs, err := readSignatures(ctx, from, out.Bundle)
+	if err != nil {
+		return err
+	}
+	for _, r := range rule.Requires {
+		if r.Role == RoleTool {
+			continue // signs its descriptors, not the bundle
+		}
+		key, err := c.vouched(r, out.Manifest.Name, out.Bundle, sigs)
+		if err != nil {
+			return err
+		}
+		out.Components = append(out.Components,
+			Component{KindManifest, out.Manifest.Name, out.Bundle, r.Role, r.Principal, key},
+			Component{KindImage, out.Manifest.Name, out.Manifest.Image.Digest, r.Role, r.Principal, key})
+	}
+	return nil
+}
+
+// checkTools checks that each server's descriptors are signed by the server's own principal, and that
+// the tool principals that the policy asks for are among them.
+func (c *Checker) checkTools(ctx context.Context, from Source, rule AgentRule, out *Checked) error {
+	var seen []string
+	for _, t := range out.Manifest.Tools {
+		who, ok := c.servers[t.Server]
+		if !ok {
+			return fmt.Errorf("tool server %q: %w", t.Server, ErrUnknown)
+		}
+		if err := c.checkTool(ctx, from, t, who, out); err != nil {
+			return err
+		}
+		seen = append(seen, who)
+	}
+	for _, r := range rule.Requires {
+		if r.Role == RoleTool && !slices.Contains(seen, r.Principal) {
+			return fmt.Errorf("%w: the policy requires a tool of %s, and the bundle has none", ErrUnsigned, r.Principal)
+		}
+	}
+	return nil
+}
+
+func (c *Checker) checkTool(ctx context.Context, from Source, t Tool, who string, out *Checked) error {
+	sigs, err := readSignatures(ctx, from, t.Descriptors)
+	if err != nil {
+		return err
+	}
+	key, err := c.vouched(Requirement{RoleTool, who}, t.Server, t.Descriptors, sigs)
+	if err != nil {
+		return err
+	}
+	raw, err := artifact(ctx, from, t.Descriptors, TypeTools, TypeTools, MaxTools)
+	if err != nil {
+		return err
+	}
+	if _, err := ParseDescriptors(raw); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrMalformed, t.Server, err)
+	}
+	out.Tools = append(out.Tools, ToolSet{t.Server, raw})
+	out.Components = append(out.Components, Component{KindTools, t.Server, t.Descriptors, RoleTool, who, key})
+	return nil
+}
+
+// artifact reads an artifact's manifest and its only layer.
+func artifact(ctx context.Context, from Source, d Digest, artifactType, layerType string, max int64) ([]byte, error) {
+	raw, err := from.Manifest(ctx, d, MaxOCIManifest)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseOCIManifest(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", d, ErrMalformed, err)
+	}
+	layer, err := m.Layer(artifactType, layerType)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", d, ErrMalformed, err)
+	}
+	return from.Blob(ctx, layer, max)
+}
+
+// signatures are the sigstore bundles that refer to something.
+type signatures struct {
+	raw     [][]byte
+	skipped error // why others could not be read
+}
+
+// maxReferrers bounds the work that a list of referrers can cause.
+const maxReferrers = 64
+
+// readSignatures reads the sigstore bundles that refer to d. Referrers of other kinds and broken ones
+// are passed over: they cannot take a good signature's place, nor spoil it.
+func readSignatures(ctx context.Context, from Source, d Digest) (signatures, error) {
+	list, err := from.Referrers(ctx, d)
+	if err != nil {
+		return signatures{}, err
+	}
+	if len(list) > maxReferrers {
+		return signatures{}, fmt.Errorf("%s: %w: %d referrers, at most %d", d, ErrMalformed, len(list), maxReferrers)
+	}
+	var out signatures
+	for _, r := range list {
+		// The list's own artifact types say nothing: registries fill them in differently.
+		raw, err := artifact(ctx, from, r, TypeSigstore, TypeSigstore, MaxSignature)
+		if ctx.Err() != nil {
+			return signatures{}, err
+		}
+		if err != nil {
+			out.skipped = errors.Join(out.skipped, err)
+			continue
+		}
+		out.raw = append(out.raw, raw)
+	}
+	return out, nil
+}
