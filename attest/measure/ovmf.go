@@ -11,7 +11,7 @@ import (
 const (
 	maxFirmware = 64 << 20
 	maxSections = 64
-	maxBlank    = 64 << 20
+	maxBlank    = 16 << 20
 )
 
 // GUIDs of OVMF's footer table, in the mixed-endian form of UEFI

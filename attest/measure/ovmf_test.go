@@ -148,9 +148,18 @@ func FuzzParseFirmware(f *testing.F) {
 	f.Add(testFirmware(0x810c00, hashesSection, [3]uint32{0x800000, 0x9000, 1}))
 	f.Add(vectors.Read(f, "launch-digest", "ovmf_AmdSev_suffix.bin"))
 	f.Add(vectors.Read(f, "launch-digest", "ovmf_OvmfX64_suffix.bin"))
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		in := input(b)
-		in.Kernel = Bytes(nil)
-		_, _ = LaunchDigest(in)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fw, err := parseFirmware(b)
+		if err != nil {
+			return
+		}
+		for _, s := range fw.sections {
+			if err := s.check(); err != nil || s.size > maxBlank {
+				t.Errorf("section %+v: %v", s, err)
+			}
+		}
+		if page, err := hashesPage(&Input{Kernel: Bytes(nil)}, fw.hashTable); err == nil && len(page) != pageSize {
+			t.Errorf("hash page of %d bytes", len(page))
+		}
 	})
 }
