@@ -35,11 +35,12 @@ var Disk = Calls("pread64", "pwrite64", "fdatasync", "fsync", "ioctl")
 var Memory = Calls("memfd_create", "ftruncate", "pwrite64")
 
 // Accept adds serving connections of a listener that is handed in.
-var Accept = Calls("accept4", "setsockopt", "getsockname", "getpeername", "shutdown", "sendto", "recvfrom")
+var Accept = Calls("accept4", "setsockopt", "getsockname", "getpeername", "shutdown", "sendto", "recvfrom", "splice",
+	"sendfile")
 
 // Dial adds making connections.
 var Dial = Calls("socket", "connect", "bind", "setsockopt", "getsockname", "getpeername", "shutdown",
-	"sendto", "recvfrom")
+	"sendto", "recvfrom", "splice", "sendfile")
 
 // WriteFiles adds making and removing files.
 var WriteFiles = Calls("openat", "newfstatat", "statx", "getdents64", "readlinkat", "pread64", "pwrite64",
@@ -87,7 +88,7 @@ var numbers = map[string]uint32{
 	"renameat2": unix.SYS_RENAMEAT2, "request_key": unix.SYS_REQUEST_KEY, "restart_syscall": unix.SYS_RESTART_SYSCALL,
 	"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "rt_sigreturn": unix.SYS_RT_SIGRETURN,
 	"sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD, "sendmsg": unix.SYS_SENDMSG,
-	"sendto": unix.SYS_SENDTO, "setsockopt": unix.SYS_SETSOCKOPT, "settimeofday": unix.SYS_SETTIMEOFDAY,
+	"sendfile": unix.SYS_SENDFILE, "sendto": unix.SYS_SENDTO, "splice": unix.SYS_SPLICE, "setsockopt": unix.SYS_SETSOCKOPT, "settimeofday": unix.SYS_SETTIMEOFDAY,
 	"shutdown": unix.SYS_SHUTDOWN, "sigaltstack": unix.SYS_SIGALTSTACK, "socket": unix.SYS_SOCKET, "statfs": unix.SYS_STATFS,
 	"statx": unix.SYS_STATX, "swapoff": unix.SYS_SWAPOFF, "swapon": unix.SYS_SWAPON, "sysfs": unix.SYS_SYSFS,
 	"syslog": unix.SYS_SYSLOG, "tgkill": unix.SYS_TGKILL, "unlinkat": unix.SYS_UNLINKAT, "uselib": unix.SYS_USELIB,
