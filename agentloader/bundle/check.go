@@ -52,13 +52,9 @@ type Checked struct {
 // it fails after the agent manifest was read, it returns that manifest with the error.
 func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, error) {
 	out := &Checked{Bundle: d}
-	raw, err := artifact(ctx, from, d, TypeAgent, TypeManifest, MaxManifest)
+	m, err := ReadManifest(ctx, from, d)
 	if err != nil {
 		return out, err
-	}
-	m, err := ParseManifest(raw)
-	if err != nil {
-		return out, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	out.Manifest = m
 	rule, ok := c.agents[m.Name]
@@ -69,6 +65,39 @@ func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, e
 		return out, err
 	}
 	return out, c.checkTools(ctx, from, rule, out)
+}
+
+// ReadManifest reads the agent manifest of a bundle, and checks no signature.
+func ReadManifest(ctx context.Context, from Source, d Digest) (*Manifest, error) {
+	raw, err := artifact(ctx, from, d, TypeAgent, TypeManifest, MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return m, nil
+}
+
+// Claims lists what the signatures on d say, and verifies none of them: it is for people who look.
+func Claims(ctx context.Context, from Source, d Digest) ([]Vouch, error) {
+	sigs, err := readSignatures(ctx, from, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []Vouch
+	for _, raw := range sigs.raw {
+		var v Vouch
+		env, err := parseSigstore(raw)
+		if err != nil {
+			continue
+		}
+		if _, err := parseStatement(env.Payload, PredicatePrincipal, &v); err == nil {
+			out = append(out, v)
+		}
+	}
+	return out, nil
 }
 
 // checkBundle checks every signature that the policy wants on the bundle itself.

@@ -21,6 +21,7 @@ func verbs() []verb {
 		{"build", buildUsage, "builds the guest image and its manifest; what is unchanged comes from the cache", runBuild},
 		{"boot", bootUsage, "boots the guest in QEMU, as an SNP guest where the host can", runBoot},
 		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
+		{"bundle", bundleUsage, "makes, signs and checks agent bundles in an OCI registry", runBundle},
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
 		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},
 		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
