@@ -26,8 +26,9 @@ func (c *checker) agents() {
 	for i, a := range c.doc.Agents {
 		at := fmt.Sprintf("agents[%d]", i)
 		c.unique(at+".name", a.Name, nameForm, names)
-		if len(a.Requires) == 0 {
-			c.fault(at+".requires", "no signature required, so anybody could be this agent")
+		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return r.Role != RoleTool }) {
+			// A tool provider signs its descriptors, not the bundle.
+			c.fault(at+".requires", "no signature of the bundle itself is required, so anybody could be this agent")
 		}
 		for j, r := range a.Requires {
 			c.speaker(fmt.Sprintf("%s.requires[%d].principal", at, j), r.Principal, r.Role)

@@ -82,8 +82,9 @@ func NewChecker(t Trust) (*Checker, error) {
 		out.servers[s.Name] = s.Principal
 	}
 	for _, a := range t.Agents {
-		if len(a.Requires) == 0 {
-			return nil, fmt.Errorf("agent %q requires no signature, so anybody could be it", a.Name)
+		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return r.Role != RoleTool }) {
+			// A tool provider signs its descriptors, not the bundle.
+			return nil, fmt.Errorf("agent %q requires no signature of its bundle, so anybody could be it", a.Name)
 		}
 		out.agents[a.Name] = a
 	}

@@ -149,7 +149,8 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{"yes is text", agent + "      - {id: p, action: mcp.tools/call, resource: s/x, args: {v: {type: string, optional: yes}}}\n", "want true or false"},
 		{"infinite", agent + "      - {id: p, action: mcp.tools/call, resource: s/x, args: {v: {max: .inf}}}\n", "want a number"},
 		{"unknown chat argument", agent + "      - {id: p, action: llm.chat, resource: m, args: {prompt: {type: string}}}\n", "llm.chat has no such argument"},
-		{"nobody signs", head + "agents:\n  - {name: a, requires: [], permits: []}\n", "no signature required"},
+		{"nobody signs", head + "agents:\n  - {name: a, requires: [], permits: []}\n", "no signature of the bundle"},
+		{"only a tool provider signs", strings.Replace(agent, "role: author", "role: tool", 1) + "      []\n", "no signature of the bundle"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
