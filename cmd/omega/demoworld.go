@@ -26,21 +26,33 @@ const demoHost = "10.0.2.2"
 
 // A provider is a program of examples/ that stands outside of the platform.
 type provider struct {
-	name    string // of its package and its record
-	pkg     string // in examples/
-	host    string // that its certificate and the policy name
-	records bool   // keeps a record of calls
+	name  string // of its package, and of its server in the policy
+	pkg   string // in examples/
+	host  string // that its certificate and the policy name
+	owner string // the policy's principal who signs its tools; empty for a model
+	key   string // the owner's
 }
 
 // demoProviders are everything that the demo's agents talk to.
 var demoProviders = []provider{
-	{"files", "./tools/files", "files.tools.omega.test", true},
-	{"notes", "./tools/notes", "notes.tools.omega.test", true},
-	{"scripted", "./llm/scripted", "llm.omega.test", false},
+	{"files", "./tools/files", "files.tools.omega.test", "archive", "files-owner"},
+	{"notes", "./tools/notes", "notes.tools.omega.test", "notebook", "notes-owner"},
+	{"scripted", "./llm/scripted", "llm.omega.test", "", ""},
 }
 
-// demoAgents are the packages of the two agents.
-var demoAgents = map[string]string{"planner": "./agents/planner", "reporter": "./agents/reporter"}
+// A demoAgent is one agent of the story.
+type demoAgent struct {
+	name    string
+	pkg     string   // in examples/
+	servers []string // that it may know
+	signer  string   // whose key signs for its author
+}
+
+// demoAgents are the two agents. The second one's author never signed it.
+var demoAgents = []demoAgent{
+	{"planner", "./agents/planner", []string{"files", "notes"}, "author"},
+	{"reporter", "./agents/reporter", []string{"files"}, "stranger"},
+}
 
 // A world is what runs outside of the platform while the demo plays: a
 // registry and the providers, all on loopback.
@@ -59,34 +71,42 @@ func (w *world) stop() {
 	w.stops = nil
 }
 
+// registryForGuest is the registry's address as the guest sees it.
+func (w *world) registryForGuest() string {
+	_, port, _ := net.SplitHostPort(w.registry)
+	return net.JoinHostPort(demoHost, port)
+}
+
 // record returns the file in which a provider notes the calls that reach it.
 func (w *world) record(name string) string { return filepath.Join(w.dir, name+".jsonl") }
 
-// buildExamples compiles the example programs into dir.
+// buildExamples compiles the example programs, each into a folder of its own
+// in dir: an agent's folder becomes its image.
 func buildExamples(ctx context.Context, e *env, source, dir string) error {
 	step := e.progress("building the example agents and providers")
 	defer step.Done()
-	programs := map[string]string{}
-	for name, pkg := range demoAgents {
-		programs[name] = pkg
+	var packages []string
+	for _, a := range demoAgents {
+		packages = append(packages, a.pkg)
 	}
 	for _, p := range demoProviders {
-		programs[p.name] = p.pkg
+		packages = append(packages, p.pkg)
 	}
-	done := int64(0)
-	for name, pkg := range programs {
-		step.Set(done, int64(len(programs)))
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-			"-ldflags=-s -w -buildid=", "-o", filepath.Join(dir, name), pkg)
+	for i, pkg := range packages {
+		step.Set(int64(i), int64(len(packages)))
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=",
+			"-o", programIn(dir, filepath.Base(pkg)), pkg)
 		cmd.Dir = filepath.Join(source, "examples")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOOS=linux", "GOARCH=amd64")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=", "GOOS=linux", "GOARCH=amd64")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building examples/%s: %w\n%s", strings.TrimPrefix(pkg, "./"), err, out)
 		}
-		done++
 	}
 	return nil
 }
+
+// programIn is where buildExamples puts a program.
+func programIn(dir, name string) string { return filepath.Join(dir, name, name) }
 
 // startWorld starts the registry and the providers.
 func startWorld(ctx context.Context, keys *demoKeys, programs, dir string) (*world, error) {
@@ -95,7 +115,7 @@ func startWorld(ctx context.Context, keys *demoKeys, programs, dir string) (*wor
 		return nil, err
 	}
 	for _, p := range demoProviders {
-		if err := w.startProvider(ctx, keys, filepath.Join(programs, p.name), p); err != nil {
+		if err := w.startProvider(ctx, keys, programIn(programs, p.name), p); err != nil {
 			w.stop()
 			return nil, fmt.Errorf("provider %s: %w", p.name, err)
 		}
@@ -131,7 +151,7 @@ func (w *world) startProvider(ctx context.Context, keys *demoKeys, program strin
 		return err
 	}
 	args := []string{"-cert", cert, "-key", key}
-	if p.records {
+	if p.owner != "" {
 		args = append(args, "-calls", w.record(p.name))
 	}
 	ready := make(chan string, 1)
@@ -157,7 +177,7 @@ func (w *world) startProvider(ctx context.Context, keys *demoKeys, program strin
 // and hands over the first line that it prints.
 func (w *world) run(ctx context.Context, first chan<- string, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

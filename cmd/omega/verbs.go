@@ -18,6 +18,7 @@ type verb struct {
 // verbs is the command line, in the order in which help shows it.
 func verbs() []verb {
 	return []verb{
+		{"demo", demoUsage, "plays the whole story on this machine; needs no SEV hardware", runDemo},
 		{"build", buildUsage, "builds the guest image and its manifest; what is unchanged comes from the cache", runBuild},
 		{"boot", bootUsage, "boots the guest in QEMU, as an SNP guest where the host can", runBoot},
 		{"tools", "[--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
@@ -26,6 +27,7 @@ func verbs() []verb {
 		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},
 		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
+		{"bench", benchUsage, "measures, and compares with references and published figures", runBench},
 	}
 }
 

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"omega/attest"
+	"omega/attest/verifier"
+	"omega/policy/provenance"
+)
+
+// bootLimit bounds the wait for anything that the guest will say.
+const bootLimit = 3 * time.Minute
+
+// boot starts the machine and waits for PID 1.
+func (d *demo) boot(ctx context.Context) error {
+	d.console = newTranscript()
+	machine, err := startVM(ctx, d.e, bootOptions{Artifacts: d.artifacts.Dir, Config: d.config, OnLine: d.console.hear})
+	if err != nil {
+		return err
+	}
+	d.machine = machine
+	d.sayf("evidence and log will be at %s", d.url())
+	line, err := d.hear(ctx, "pid1 ")
+	if err != nil {
+		return err
+	}
+	d.report.Boot.PID1.Guest, err = line.guestTime()
+	return err
+}
+
+// hear waits for the guest to say something.
+func (d *demo) hear(ctx context.Context, prefix string) (saying, error) {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	return d.console.wait(ctx, d.machine.Done(), prefix)
+}
+
+// reach waits for one of the console's time marks.
+func (d *demo) reach(ctx context.Context, mark string) (bootTime, error) {
+	line, err := d.hear(ctx, mark+" ")
+	if err != nil {
+		return bootTime{}, err
+	}
+	ms, err := line.guestTime()
+	return bootTime{Guest: ms, Wall: line.at.Sub(d.machine.Began).Milliseconds()}, err
+}
+
+// phases waits until evidence is served and every deployment is settled.
+func (d *demo) phases(ctx context.Context) error {
+	var err error
+	if d.report.Boot.Serving, err = d.reach(ctx, "serving"); err != nil {
+		return err
+	}
+	if d.report.Boot.Ready, err = d.reach(ctx, "ready"); err != nil {
+		return err
+	}
+	// The guest could not print this line before it had a console.
+	boot := &d.report.Boot
+	boot.PID1.Wall = boot.PID1.Guest + boot.Serving.Wall - boot.Serving.Guest
+	var shown []string
+	for _, line := range d.console.said("phase ") {
+		shown = append(shown, strings.TrimPrefix(line.words, "phase "))
+	}
+	d.sayf("phases and the guest's clock in ms: %s", strings.Join(shown, ", "))
+	return nil
+}
+
+// agents checks what became of the two agents, and what reached the providers.
+func (d *demo) agents(ctx context.Context) error {
+	refused, err := d.hear(ctx, "agent reporter refused")
+	if err != nil {
+		return err
+	}
+	exited, err := d.hear(ctx, "agent planner exited")
+	if err != nil {
+		return err
+	}
+	for _, line := range d.console.said("agent ") {
+		d.sayf("guest: %s", line.words)
+	}
+	if code := strings.Fields(exited.words)[3]; code != "0" {
+		return fmt.Errorf("agent one: %s", exited.words)
+	}
+	if started := d.console.said("agent reporter started"); len(started) > 0 {
+		return fmt.Errorf("agent two was started although it was refused: %s", refused.words)
+	}
+	if err := d.reached("files", []string{"/public/brief.txt", "/public/staff-summary.txt"}, "/private/"); err != nil {
+		return err
+	}
+	return d.reached("notes", []string{"312000 EUR"}, "Okafor")
+}
+
+// reached checks a provider's own record: each of want in its order, nothing
+// more, and never what must not arrive.
+func (d *demo) reached(provider string, want []string, never string) error {
+	record, err := os.ReadFile(d.world.record(provider))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lines := slices.Collect(strings.Lines(string(record)))
+	for _, line := range lines {
+		d.sayf("what reached %s: %s", provider, strings.TrimSpace(line))
+	}
+	if strings.Contains(string(record), never) {
+		return fmt.Errorf("%s received %q, which the policy forbids", provider, never)
+	}
+	if len(lines) != len(want) {
+		return fmt.Errorf("%s received %d calls, not %d", provider, len(lines), len(want))
+	}
+	for i, line := range lines {
+		if !strings.Contains(line, want[i]) {
+			return fmt.Errorf("call %d at %s lacks %q", i+1, provider, want[i])
+		}
+	}
+	return nil
+}
+
+// verify plays the relying party: first as strict as the verifier is by
+// default, then with the emulated root allowed.
+func (d *demo) verify(ctx context.Context) error {
+	common := []string{d.url(), "--manifest", d.artifacts.Manifest}
+	if !builtHere(d.artifacts.Manifest) {
+		common = append(common, "--manifest-unsigned")
+	}
+	_, err := d.verb(ctx, slices.Concat([]string{"verify"}, common)...)
+	if !errors.Is(err, verifier.ErrEmulated) || exitCode(err) != exitSignature {
+		return fmt.Errorf("the strict verifier ended with %d and %w: an emulated PSP must not pass for AMD's", exitCode(err), err)
+	}
+	d.sayf("exit code %d, as it must be: that root is not AMD's", exitSignature)
+	out, err := d.verb(ctx, slices.Concat([]string{"verify", "--json", "--allow-emulated", d.machine.Root}, common)...)
+	if err != nil {
+		return fmt.Errorf("the verifier, told to allow that root: %w", err)
+	}
+	var result struct {
+		Verdict string         `json:"verdict"`
+		Checks  []attest.Check `json:"checks"`
+	}
+	if err := json.Unmarshal(out, &result); err != nil {
+		return fmt.Errorf("the verifier's answer: %w", err)
+	}
+	printChecks(&indenter{w: d.e.Stderr, prefix: "     "}, result.Checks)
+	d.report.Verdict = result.Verdict
+	if result.Verdict != attest.VerdictEmulated {
+		return fmt.Errorf("verdict %q, not %q", result.Verdict, attest.VerdictEmulated)
+	}
+	return nil
+}
+
+// log plays the auditor, and then somebody who tampers with a copy.
+func (d *demo) log(ctx context.Context) error {
+	log, key := filepath.Join(d.run, "log"), d.keys.path("auditor.pem")
+	if _, err := d.verb(ctx, "log", "export", d.url(), "--out", log); err != nil {
+		return err
+	}
+	out, err := d.verb(ctx, "log", "verify", log, "--key", key, "--json")
+	if err != nil {
+		return err
+	}
+	var summary struct {
+		Entries uint64 `json:"entries"`
+	}
+	if err := json.Unmarshal(out, &summary); err != nil {
+		return fmt.Errorf("the log's summary: %w", err)
+	}
+	d.report.LogEntries = summary.Entries
+	if out, err = d.verb(ctx, "log", "show", log, "--key", key); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(out) {
+		d.sayf("%s", bytes.TrimRight(line, "\n"))
+	}
+	return d.tamper(ctx, log, key)
+}
+
+// tamper flips one bit in one byte of a copy of the log.
+func (d *demo) tamper(ctx context.Context, log, key string) error {
+	forged := filepath.Join(d.run, "log-tampered")
+	if err := os.CopyFS(forged, os.DirFS(log)); err != nil {
+		return fmt.Errorf("copying the log: %w", err)
+	}
+	var target string
+	err := filepath.WalkDir(filepath.Join(forged, "tile", "entries"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && target == "" {
+			target = path
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	tile, err := os.ReadFile(target)
+	if err != nil {
+		return err
+	}
+	at := len(tile) / 2
+	tile[at] ^= 1
+	if err := os.WriteFile(target, tile, 0o600); err != nil {
+		return err
+	}
+	d.sayf("one bit of byte %d of %d in %s is flipped now", at, len(tile), target)
+	if _, err := d.verb(ctx, "log", "verify", forged, "--key", key); !errors.Is(err, provenance.ErrTampered) || exitCode(err) != exitSignature {
+		return fmt.Errorf("the tampered log ended with %d and %w", exitCode(err), err)
+	}
+	d.sayf("exit code %d, as it must be", exitSignature)
+	return nil
+}
+
+// powerOff ends the machine in an orderly way.
+func (d *demo) powerOff(ctx context.Context) error {
+	machine := d.machine
+	d.machine = nil
+	if err := machine.Stop(ctx); err != nil {
+		return err
+	}
+	reason, _ := machine.PoweredOff()
+	d.sayf("guest: poweroff: %s", reason)
+	if reason != askedByHost {
+		return fmt.Errorf("the guest powered off for another reason than ours: %q", reason)
+	}
+	return nil
+}
+
+// url is where the platform answers.
+func (d *demo) url() string { return fmt.Sprintf("https://127.0.0.1:%d", d.machine.Port) }
+
+// showConsole prints what the guest said last, to explain a failure.
+func (d *demo) showConsole() {
+	if d.console == nil {
+		return
+	}
+	lines := d.console.said("")
+	for _, line := range lines[max(0, len(lines)-20):] {
+		d.sayf("guest: %s", line.words)
+	}
+}
