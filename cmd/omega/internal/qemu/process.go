@@ -42,6 +42,7 @@ func Start(ctx context.Context, binary string, m Machine, dir string, onLine fun
 	p := &Process{Console: newConsole(onLine), Began: time.Now(), power: power, stderr: &tail{}, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, binary, m.Args()...)
 	p.cmd.Stderr = p.stderr
+	p.cmd.Cancel = p.kill
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -121,10 +122,13 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 		return p.Err()
 	case <-ctx.Done():
 	}
-	_ = p.cmd.Process.Kill()
+	_ = p.kill()
 	<-p.done
 	return errKilled
 }
+
+// kill ends QEMU and whatever it started: its process group.
+func (p *Process) kill() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 
 // tail keeps the end of what QEMU says on stderr.
 type tail struct {
