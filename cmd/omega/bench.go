@@ -55,7 +55,7 @@ func benchGroups() []benchGroup {
 	return []benchGroup{
 		{"image", "size of the payload", benchImage},
 		{"boot", "time from power-on to ready", benchBoot},
-		{"agents", "time to start an agent", nil},
+		{"agents", "time to start an agent", benchAgents},
 		{"decision", "one policy decision", benchDecision},
 		{"gateway", "what mediation adds to a call", nil},
 		{"attest", "evidence and its appraisal", nil},
