@@ -16,28 +16,6 @@ import (
 	"omega/internal/cache"
 )
 
-// A Step shows how far one piece of work is.
-type Step interface {
-	Set(done, total int64)
-	Done()
-}
-
-// A Report begins a step. A nil Report is silent.
-type Report func(name string) Step
-
-// begin starts a step, also without a reporter.
-func (r Report) begin(name string) Step {
-	if r == nil {
-		return silent{}
-	}
-	return r(name)
-}
-
-type silent struct{}
-
-func (silent) Set(int64, int64) {}
-func (silent) Done()            {}
-
 // Options say what to build, from what, and into which folder.
 type Options struct {
 	Source  string // the root of the source tree

@@ -57,7 +57,6 @@ func compressed(ctx context.Context, s *Store, archive []byte) (string, error) {
 	dir, err := s.cache.Dir(ctx, "initramfs", key, func(dir string) error {
 		step := s.report.begin("compressing the initramfs")
 		defer step.Done()
-		step.Set(0, 0)
 		b, err := compress(archive)
 		if err != nil {
 			return err

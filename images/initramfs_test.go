@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,7 +202,8 @@ func TestProgramsOfTheImageAreWhatAnImageMayCarry(t *testing.T) {
 	dir := t.TempDir()
 	source := `package main
 import "fmt"
-func main() { fmt.Println("hello") }
+var where string
+func main() { fmt.Println("hello", where) }
 `
 	good := "module probe\n\ngo 1.26.0\n"
 	tests := []struct {
@@ -212,8 +214,9 @@ func main() { fmt.Println("hello") }
 	}{
 		{"ours", good, goFlags, "CGO_ENABLED=0", ""},
 		{"an old go line weakens TLS", "module probe\n\ngo 1.19\n", goFlags, "CGO_ENABLED=0", "DefaultGODEBUG"},
-		{"the path of the build inside", good, []string{"-buildvcs=false"}, "CGO_ENABLED=0", "settings are missing"},
+		{"paths not trimmed", good, []string{"-buildvcs=false"}, "CGO_ENABLED=0", "settings are missing"},
 		{"position independent, with a loader", good, append([]string{"-buildmode=pie"}, goFlags...), "CGO_ENABLED=0", "linked dynamically"},
+		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-X main.where="+dir+"/e/main.go"), "CGO_ENABLED=0", "names its build folder"},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

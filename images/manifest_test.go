@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func placed(t *testing.T) *Artifacts {
 
 func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
 	var all [][]byte
-	for range 2 {
+	for range 20 {
 		a := placed(t)
 		if err := WriteManifest(a, [32]byte{1}, []Launch{{VCPUs: 2, CPU: "EPYC-Milan", GuestFeatures: 1, Digest: [48]byte{2}}}); err != nil {
 			t.Fatal(err)
@@ -46,8 +47,8 @@ func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
 		}
 		all = append(all, b)
 	}
-	if !bytes.Equal(all[0], all[1]) {
-		t.Error("two builds of the same artifacts give two manifests")
+	if slices.ContainsFunc(all, func(b []byte) bool { return !bytes.Equal(b, all[0]) }) {
+		t.Error("builds of the same artifacts give different manifests")
 	}
 	for _, want := range []string{
 		`{"_type":"https://in-toto.io/Statement/v1","predicate":{`,

@@ -118,7 +118,6 @@ func Runsc(ctx context.Context, source string, c *cache.Cache, r Report) (string
 	dir, err := c.Dir(ctx, "runsc", key, func(dir string) error {
 		step := r.begin("building runsc")
 		defer step.Done()
-		step.Set(0, 0)
 		return goBuild(ctx, module, ".", filepath.Join(dir, "runsc"))
 	})
 	return filepath.Join(dir, "runsc"), err
