@@ -154,13 +154,9 @@ func readAuditorKey(path string) (*ecdh.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) != 0 {
-		return nil, fmt.Errorf("%s: not one PKCS #8 private key in PEM", path)
-	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	k, err := parsePrivatePEM(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: private key: %w", path, err)
 	}
 	private, ok := k.(*ecdh.PrivateKey)
 	if !ok || private.Curve() != ecdh.X25519() {
@@ -186,23 +182,25 @@ func makeAuditorKey(dir string) error {
 	if err := writePrivate(filepath.Join(dir, "auditor.key"), private); err != nil {
 		return err
 	}
-	return writeNew(filepath.Join(dir, "auditor.pub"), "PUBLIC KEY", public, 0o644)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
+	return writeNew(filepath.Join(dir, "auditor.pub"), text, 0o644)
 }
 
 func writePrivate(path string, key *ecdh.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	text, err := privatePEM(key)
 	if err != nil {
 		return err
 	}
-	return writeNew(path, "PRIVATE KEY", der, 0o600)
+	return writeNew(path, text, 0o600)
 }
 
-func writeNew(path, kind string, der []byte, mode os.FileMode) error {
+func writeNew(path string, b []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	return errors.Join(pem.Encode(f, &pem.Block{Type: kind, Bytes: der}), f.Close())
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
 }
 
 // runLogKeygen is `omega log keygen`.
