@@ -142,6 +142,8 @@ type vm struct {
 	// Accel is how the guest's CPUs run: tcg or kvm.
 	Accel string
 
+	digest  [48]byte // launch digest that the emulated PSP tells; zero with SNP
+	dir     string   // private folder
 	cleanup func()
 }
 

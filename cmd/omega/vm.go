@@ -63,7 +63,10 @@ func startVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
 		cleanup()
 		return nil, err
 	}
-	v := &vm{Process: proc, Port: p.machine.Port, Root: p.rootPEM, Accel: p.accel, cleanup: cleanup}
+	v := &vm{
+		Process: proc, Port: p.machine.Port, Root: p.rootPEM, Accel: p.accel,
+		digest: p.launch.Digest, dir: p.dir, cleanup: cleanup,
+	}
 	if err := v.firstLine(ctx); err != nil {
 		_ = proc.Stop(context.Background(), 0)
 		cleanup()
