@@ -57,6 +57,9 @@ type (
 // agentID is the user and group of every agent, inside its sandbox.
 const agentID = 1000
 
+// shimTasks are the shim's own threads, which count with the agent's (getrlimit(2), RLIMIT_NPROC).
+const shimTasks = 32
+
 // shimPath is where the loader puts the shim.
 const shimPath = "/.omega/shim"
 
@@ -97,7 +100,7 @@ func runtimeConfig(spec Spec) ociConfig {
 			},
 			Rlimits: []ociRlimit{
 				{"RLIMIT_NOFILE", 4096, 4096},
-				{"RLIMIT_NPROC", uint64(limits.Processes), uint64(limits.Processes)},
+				{"RLIMIT_NPROC", uint64(limits.Processes + shimTasks), uint64(limits.Processes + shimTasks)},
 				{"RLIMIT_CORE", 0, 0},
 			},
 			NoNewPrivileges: true,

@@ -33,8 +33,8 @@ type Config struct {
 // Limits bound one sandbox. Zero fields get the defaults.
 type Limits struct {
 	MemoryBytes int64
-	CPUMillis   int64
-	Processes   int64
+	CPUMillis   int64 // of a thousand for each core
+	Processes   int64 // processes and threads
 }
 
 // Spec is one agent to run.

@@ -31,6 +31,8 @@ var tries = map[string]func() error{
 	"sleep":    func() error { time.Sleep(time.Hour); return nil },
 	"stubborn": stubborn,
 	"chatter":  chatter,
+	"hog":      hog,
+	"breed":    breed,
 }
 
 func main() {
@@ -229,4 +231,28 @@ func chatter() error {
 		fmt.Printf("line %d %s\x1b[2J\n", i, strings.Repeat("y", 2000))
 	}
 	return nil
+}
+
+// hog takes a gigabyte; it should not live to tell.
+func hog() error {
+	var kept [][]byte
+	for range 1 << 10 {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = byte(i)
+		}
+		kept = append(kept, b)
+	}
+	return fmt.Errorf("got %d MiB", len(kept))
+}
+
+// breed starts processes until it is stopped.
+func breed() error {
+	for n := range 1000 {
+		if err := exec.Command("/agent", "sleep").Start(); err != nil {
+			fmt.Printf("%d processes: %v\n", n, err)
+			return nil
+		}
+	}
+	return errors.New("a thousand processes")
 }
