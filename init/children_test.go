@@ -154,7 +154,7 @@ func reapOne(n *nursery) int {
 
 func TestAChildRunsJailedAndEndsWithItsChannel(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("not root: the oom score of a child cannot be lowered")
+		t.Skip("not root: the child keeps its user")
 	}
 	cmd := exec.Command(puretest.Binary(t))
 	cmd.Env = append(os.Environ(), pid1Env+"="+`{"version":"omega/launch/v1","network":{"dhcp":true}}`+"\n"+`{"version":`)

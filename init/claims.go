@@ -53,9 +53,10 @@ func (g *guest) openNursery() error {
 		return err
 	}
 	tree := cgroup.Tree{Dir: cgroupDir}
-	g.nursery = &nursery{channels: ch, pids: map[int]string{}, cgroup: func(s *spec) (*os.File, error) {
-		return tree.Make(s.name, s.memory, s.pids)
-	}}
+	g.nursery = &nursery{
+		channels: ch, pids: map[int]string{}, protect: protect,
+		cgroup: func(s *spec) (*os.File, error) { return tree.Make(s.name, s.memory, s.pids) },
+	}
 	g.startReaper()
 	return nil
 }
