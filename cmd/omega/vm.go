@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,9 +25,6 @@ const (
 	pinnedSeaBIOS = "seabios-1.16.3"
 	otherSeaBIOS  = "seabios"
 )
-
-// maxConfigText is the guest's own bound on a launch config.
-const maxConfigText = 64 << 10
 
 // preparedVM is a machine whose files are private copies of what was measured.
 type preparedVM struct {
@@ -179,35 +174,6 @@ func artifactError(err error) error {
 	return fmt.Errorf("artifacts: %w", err)
 }
 
-// configDisk frames the launch config as the guest expects it and binds it in
-// HOST_DATA. The guest judges the text.
-func (p *preparedVM) configDisk(o bootOptions) error {
-	if o.HostData != nil {
-		p.launch.HostData = *o.HostData
-	}
-	if o.Config == "" {
-		return nil
-	}
-	text, err := os.ReadFile(o.Config)
-	if err != nil {
-		return fmt.Errorf("launch config: %w", err)
-	}
-	if len(text) > maxConfigText {
-		return fmt.Errorf("launch config: %d bytes are more than %d", len(text), maxConfigText)
-	}
-	if o.HostData == nil {
-		p.launch.HostData = sha256.Sum256(text)
-	}
-	disk := binary.BigEndian.AppendUint32([]byte("OMEGACFG"), uint32(len(text)))
-	disk = append(disk, text...)
-	disk = append(disk, make([]byte, 512-len(disk)%512)...) // whole sectors
-	p.machine.ConfigDisk = filepath.Join(p.dir, "config")
-	if err := os.WriteFile(p.machine.ConfigDisk, disk, 0o600); err != nil {
-		return fmt.Errorf("launch config: %w", err)
-	}
-	return nil
-}
-
 // choose decides between SNP and plain, and for plain between KVM and TCG.
 func (p *preparedVM) choose(ctx context.Context, e *env, c *cache.Cache, o bootOptions, a *images.Artifacts, in measure.Input) error {
 	if !o.Plain {
@@ -275,37 +241,4 @@ func (p *preparedVM) servePSP(e *env) (stop func(), err error) {
 		}
 	}()
 	return func() { cancel(); _ = l.Close(); <-done }, nil
-}
-
-// freePort checks that port can be listened on, or finds one for 0.
-func freePort(port int) (int, error) {
-	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return 0, fmt.Errorf("port %d cannot be used: %w (--port N takes another)", port, err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// checkLogDisk names the reason before QEMU does in its own words.
-func checkLogDisk(path string) error {
-	if path == "" {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("log disk: %w", err)
-	}
-	return f.Close()
-}
-
-// built reports whether dir holds artifacts.
-func built(dir string) bool {
-	a := images.At(dir)
-	for _, f := range []string{a.Kernel, a.Initrd, a.Cmdline, a.OVMF} {
-		if _, err := os.Stat(f); err != nil {
-			return false
-		}
-	}
-	return true
 }
