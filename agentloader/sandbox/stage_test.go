@@ -220,4 +220,3 @@ func wait(t *testing.T, box *Sandbox) Exit {
 	}
 	return exit
 }
-
