@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,7 +91,8 @@ func (d *Decider) Decide(ctx context.Context, input []byte) (out Decision) {
 	defer cancel()
 	result, err := d.evaluate(ctx, text)
 	if err != nil {
-		return Deny(fmt.Sprintf("policy evaluation: %v", err))
+		why, _, _ := strings.Cut(err.Error(), "\n") // a stack trace follows
+		return Deny("policy evaluation: " + why)
 	}
 	return decode(result)
 }

@@ -145,7 +145,9 @@ func (l *link) decide(ctx context.Context, in policy.Input) (policy.Decision, []
 	if len(text) > maxInput {
 		return policy.Decision{}, nil, errInput
 	}
-	d := l.g.cfg.Decider.Decide(ctx, text)
+	// An agent that hangs up must not be able to make a decision that replay
+	// does not repeat; the decider has a time limit of its own.
+	d := l.g.cfg.Decider.Decide(context.WithoutCancel(ctx), text)
 	if d.Permit {
 		l.state.counts[d.Rule]++
 	}

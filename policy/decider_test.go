@@ -1,0 +1,231 @@
+package policy_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	opa "github.com/open-policy-agent/opa/v1/compile"
+
+	"omega/policy"
+)
+
+// build compiles Rego without any of the front end's care.
+func build(t *testing.T, entrypoint, rego string) []byte {
+	t.Helper()
+	b := &bundle.Bundle{
+		Manifest: bundle.Manifest{Roots: &[]string{"omega"}},
+		Modules:  []bundle.ModuleFile{{URL: "p.rego", Path: "p.rego", Raw: []byte(rego), Parsed: ast.MustParseModuleWithOpts(rego, ast.ParserOptions{RegoVersion: ast.RegoV1})}},
+		Data:     map[string]any{},
+	}
+	b.SetRegoVersion(ast.RegoV1)
+	c := opa.New().WithTarget(opa.TargetWasm).WithEntrypoints(entrypoint).WithBundle(b).WithRegoVersion(ast.RegoV1)
+	if err := c.Build(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return c.Bundle().WasmModules[0].Raw
+}
+
+func load(t *testing.T, rego string) *policy.Decider {
+	t.Helper()
+	d, err := policy.NewDecider(context.Background(), build(t, policy.Entrypoint, rego))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close(context.Background()) })
+	return d
+}
+
+const input = `{"action":"a","agent":{"instance":"i","name":"n"},"args":{"x":1},"resource":"r","state":{"counts":{},"labels":[]}}`
+
+const permit = `{"decision":"permit","rule":"r","reasons":[],"labels":[]}`
+
+func TestWhateverIsNotAPermitIsADenial(t *testing.T) {
+	tests := []struct{ name, rego, want string }{
+		{"undefined", "package omega\ndecision := " + permit + " if input.args.y", "does not decide"},
+		{"wrong type", "package omega\ndecision := true", "unreadable result"},
+		{"unknown word", `package omega
+decision := {"decision":"allow","rule":"r","reasons":[],"labels":[]}`, "unreadable result"},
+		{"permit without a rule", `package omega
+decision := {"decision":"permit","rule":"","reasons":[],"labels":[]}`, "unreadable result"},
+		{"permit with reasons", `package omega
+decision := {"decision":"permit","rule":"r","reasons":["but"],"labels":[]}`, "unreadable result"},
+		{"unknown field", `package omega
+decision := {"decision":"permit","rule":"r","reasons":[],"labels":[],"also":1}`, "unreadable result"},
+		{"conflict", `package omega
+decision := {"decision":"permit","rule":n,"reasons":[],"labels":[]} if some n in ["a","b"]`, "policy evaluation"},
+		{"failing builtin", "package omega\ndecision := " + permit + ` if to_number("9e") == 1`, "policy evaluation: policy called opa_abort"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			got := load(t, tc.rego).Decide(context.Background(), []byte(input))
+			if got.Permit || len(got.Reasons) != 1 || !strings.Contains(got.Reasons[0], tc.want) {
+				t.Errorf("got %+v, want a denial with %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestModulesOfAnotherKindAreNotLoaded(t *testing.T) {
+	tests := map[string][]byte{
+		"nothing":           nil,
+		"text":              []byte("package omega"),
+		"empty module":      []byte("\x00asm\x01\x00\x00\x00"),
+		"another entry":     build(t, "omega/other", "package omega\nother := true"),
+		"functions of ours": build(t, policy.Entrypoint, "package omega\ndecision := sprintf(\"%v\", [input])"),
+		"clock":             build(t, policy.Entrypoint, "package omega\ndecision := time.now_ns()"),
+	}
+	for name, wasm := range tests {
+		if d, err := policy.NewDecider(context.Background(), wasm); err == nil {
+			_ = d.Close(context.Background())
+			t.Errorf("%s: loaded", name)
+		}
+	}
+}
+
+func TestLateDecisionsAreDenialsAndLeaveNothingBehind(t *testing.T) {
+	d := load(t, `package omega
+decision := `+permit+` if { input.action == "a" }
+decision := `+permit+` if {
+	input.action == "slow"
+	count([1 | some a in numbers.range(1, 3000); some b in numbers.range(1, 3000); a == b + 5000]) == 0
+}`)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if got := d.Decide(ctx, []byte(strings.Replace(input, `"a"`, `"slow"`, 1))); got.Permit {
+		t.Error("a late permit counts")
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if got := d.Decide(context.Background(), []byte(input)); !got.Permit {
+		t.Errorf("the next decision: %q", got.Reasons)
+	}
+	over, end := context.WithCancel(context.Background())
+	end()
+	if got := d.Decide(over, []byte(input)); got.Permit {
+		t.Error("a decision for nobody")
+	}
+}
+
+func TestInputsAreReadStrictly(t *testing.T) {
+	d := load(t, "package omega\ndecision := "+permit)
+	ok := func(s string) bool { return d.Decide(context.Background(), []byte(s)).Permit }
+	if !ok(input) {
+		t.Fatal("the right input is denied")
+	}
+	for name, in := range map[string]string{
+		"empty": "", "null": "null", "text": `"x"`, "list": "[" + input + "]",
+		"duplicate key":      strings.Replace(input, `"x":1`, `"x":1,"x":2`, 1),
+		"duplicate by case":  strings.Replace(input, `"action":"a"`, `"action":"a","Action":"b"`, 1),
+		"unknown field":      strings.Replace(input, `"action"`, `"extra":1,"action"`, 1),
+		"args as list":       strings.Replace(input, `{"x":1}`, `[1]`, 1),
+		"args null":          strings.Replace(input, `{"x":1}`, `null`, 1),
+		"no args":            strings.Replace(input, `"args":{"x":1},`, ``, 1),
+		"inexact number":     strings.Replace(input, `{"x":1}`, `{"x":9007199254740993}`, 1),
+		"not UTF-8":          strings.Replace(input, `"r"`, "\"\xff\"", 1),
+		"trailing":           input + "{}",
+		"longer than 256KiB": strings.Replace(input, `"r"`, `"`+strings.Repeat("r", policy.MaxInput)+`"`, 1),
+	} {
+		if ok(in) {
+			t.Errorf("%s: permitted", name)
+		}
+	}
+	large := strings.Replace(input, `"r"`, `"`+strings.Repeat("r", policy.MaxInput-200)+`"`, 1)
+	for range 20 {
+		if !ok(large) {
+			t.Fatal("a large input is denied")
+		}
+	}
+}
+
+func TestNothingIsKeptBetweenDecisions(t *testing.T) {
+	d := load(t, "package omega\ndecision := "+permit+` if input.resource == "r"`)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 200 {
+				in := input
+				if i%2 == 0 {
+					in = strings.Replace(input, `"r"`, `"other"`, 1)
+				}
+				if got := d.Decide(context.Background(), []byte(in)); got.Permit != (i%2 == 1) {
+					t.Errorf("worker %d: %+v", i, got)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestClosedDeciderDenies(t *testing.T) {
+	d := load(t, "package omega\ndecision := "+permit)
+	if err := d.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Decide(context.Background(), []byte(input)); got.Permit {
+		t.Error("permitted")
+	}
+}
+
+func TestDecisionsHaveOneForm(t *testing.T) {
+	b, err := json.Marshal(policy.Decision{})
+	if err != nil || string(b) != `{"decision":"deny","labels":[],"reasons":[],"rule":""}` {
+		t.Errorf("the zero decision is %s (%v)", b, err)
+	}
+	want := policy.Decision{Permit: true, Rule: "r", Labels: []string{"x"}}
+	b, err = json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got policy.Decision
+	if err := json.Unmarshal(b, &got); err != nil || !got.Permit || got.Rule != "r" || !slices.Equal(got.Labels, want.Labels) {
+		t.Errorf("%s reads as %+v (%v)", b, got, err)
+	}
+}
+
+func FuzzParseInput(f *testing.F) {
+	f.Add([]byte(input))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		in, err := policy.ParseInput(b)
+		if err != nil {
+			return
+		}
+		text, err := in.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := policy.ParseInput(text)
+		if err != nil {
+			t.Fatalf("own form %s: %v", text, err)
+		}
+		if second, _ := again.Encode(); string(second) != string(text) {
+			t.Fatalf("%s became %s", text, second)
+		}
+	})
+}
+
+func FuzzParseJSON(f *testing.F) {
+	f.Add([]byte(`{"version":"omega/policy/v1","platform":"p","principals":[],"auditors":[],"servers":[],"models":[],"agents":[]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := policy.ParseJSON(b)
+		if err != nil {
+			return
+		}
+		text, err := d.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := policy.ParseJSON(text); err != nil {
+			t.Fatalf("own form %s: %v", text, err)
+		}
+	})
+}
