@@ -90,6 +90,37 @@ func TestInputsThatHaveNoDigestAreErrors(t *testing.T) {
 	}
 }
 
+func TestBrokenFooterTablesAreErrors(t *testing.T) {
+	const end = pageSize - 32
+	le := binary.LittleEndian
+	for name, change := range map[string]func([]byte){
+		"a table longer than the image":  func(b []byte) { le.PutUint16(b[end-18:], pageSize) },
+		"a table shorter than its head":  func(b []byte) { le.PutUint16(b[end-18:], 17) },
+		"a table cut in an entry":        func(b []byte) { le.PutUint16(b[end-18:], 18+10) },
+		"an entry longer than the rest":  func(b []byte) { le.PutUint16(b[end-18-18:], 500) },
+		"an entry shorter than its head": func(b []byte) { le.PutUint16(b[end-18-18:], 0) },
+		"metadata out of the image":      func(b []byte) { le.PutUint32(b[end-18-22-22:], pageSize+1) },
+		"metadata in the last bytes":     func(b []byte) { le.PutUint32(b[end-18-22-22:], 15) },
+		"other metadata":                 func(b []byte) { b[0x100] = 'X' },
+		"another version":                func(b []byte) { b[0x108] = 2 },
+		"more sections than bytes":       func(b []byte) { b[0x10c] = 60 },
+	} {
+		b := testFirmware(0, hashesSection)
+		if _, err := parseFirmware(b); err != nil {
+			t.Fatal(err)
+		}
+		change(b)
+		if _, err := parseFirmware(b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	twice := testFirmware(0x810c00, hashesSection)
+	copy(twice[end-18-16:], guidMetadata[:]) // instead of the hash table's
+	if _, err := parseFirmware(twice); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("an entry twice: %v", err)
+	}
+}
+
 func TestPartsMayBeGivenByDigest(t *testing.T) {
 	in := input(testFirmware(0x810c00, hashesSection))
 	in.Kernel, in.Initrd, in.Cmdline = Bytes([]byte("k")), Bytes([]byte("i")), Cmdline("c")

@@ -188,6 +188,7 @@ func TestALyingPlatformIsRefused(t *testing.T) {
 			c[1].Digest[0]++
 			w.e.Agents[1].Identity = attest.IdentityRoot(c)
 		}, verifier.ErrMismatch, "agent a-2"},
+		{"an agent without a bundle", func(w *world) { w.e.Agents[0].Bundle = attest.Bytes32{} }, verifier.ErrMismatch, "agent a-1"},
 		{"two agents of one name", func(w *world) { w.e.Agents[1].Instance = "a-1" }, verifier.ErrMismatch, "agent a-1"},
 		{"agents out of order", func(w *world) { w.e.Agents[0].Index, w.e.Agents[1].Index = 1, 0 }, verifier.ErrMismatch, "agent a-2"},
 		{"a GPU that nobody appraised", func(w *world) { w.e.Boot.GPU = attest.GPUReady }, verifier.ErrMismatch, "gpu"},
@@ -350,6 +351,7 @@ func TestCheckpointsAreStrict(t *testing.T) {
 		"origin in the text": signNote(origin, logKey, "omega/x\n3\n"+root+"\n"),
 		"an extension line":  signNote(origin, logKey, origin+"\n3\n"+root+"\nmore\n"),
 		"size with a zero":   signNote(origin, logKey, origin+"\n03\n"+root+"\n"),
+		"a second paragraph": signNote(origin, logKey, origin+"\n3\n"+root+"\n\nmore\n"),
 		"negative size":      signNote(origin, logKey, origin+"\n-3\n"+root+"\n"),
 		"short root":         signNote(origin, logKey, origin+"\n3\nAAAA\n"),
 	} {
@@ -357,6 +359,44 @@ func TestCheckpointsAreStrict(t *testing.T) {
 		w.sign()
 		if r, err := verifier.Appraise(w.e, w.p); !errors.Is(err, verifier.ErrMismatch) || failed(r) != "log" {
 			t.Errorf("%s: failed check %q, error %v", name, failed(r), err)
+		}
+	}
+}
+
+func TestASignerThatSignsWhatDoesNotFitIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lie   func(*world)
+		check string
+	}{
+		"another number of agents":       {func(w *world) { w.e.Session.AgentCount = 3 }, "agents"},
+		"another set of agents":          {func(w *world) { w.e.Session.AgentsRoot[0]++ }, "agents"},
+		"a log origin that is no boot's": {func(w *world) { w.e.Boot.LogOrigin = "omega/x" }, "log"},
+		"another boot":                   {func(w *world) { w.e.Boot.BootID[0]++ }, "log"},
+	} {
+		w := newWorld(t)
+		tt.lie(w)
+		w.sign()
+		if r, err := verifier.Appraise(w.e, w.p); !errors.Is(err, verifier.ErrMismatch) || failed(r) != tt.check {
+			t.Errorf("%s: failed check %q, error %v", name, failed(r), err)
+		}
+	}
+}
+
+func TestEvidenceOfAnotherFormatIsNotAppraised(t *testing.T) {
+	w := newWorld(t)
+	w.e.Boot.Version = "omega/boot/v2"
+	w.seal()
+	if _, err := verifier.Appraise(w.e, w.p); !errors.Is(err, verifier.ErrMismatch) {
+		t.Errorf("another version: %v", err)
+	}
+	for name, change := range map[string]func(*verifier.Params){
+		"no manifest": func(p *verifier.Params) { p.Manifest = nil },
+		"no time":     func(p *verifier.Params) { p.Now = time.Time{} },
+	} {
+		w := newWorld(t)
+		change(&w.p)
+		if r, err := verifier.Appraise(w.e, w.p); err == nil || r.Verdict != attest.VerdictRefused {
+			t.Errorf("%s: verdict %s, error %v", name, r.Verdict, err)
 		}
 	}
 }
