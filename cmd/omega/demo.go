@@ -38,6 +38,7 @@ type demo struct {
 	machine   *vm
 	console   *transcript
 	report    demoReport
+	unlock    func()
 }
 
 // A demoStep is one step of the story.
@@ -70,7 +71,7 @@ func runDemo(ctx context.Context, e *env, args []string) error {
 	}
 	d := &demo{e: e, yes: *yes}
 	if err := d.open(ctx); err != nil {
-		return err
+		return errors.Join(err, d.close())
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
@@ -96,6 +97,13 @@ func (d *demo) open(ctx context.Context) error {
 	}
 	d.dir = filepath.Join(c.Root(), "demo")
 	d.run = filepath.Join(d.dir, "run")
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
+	// One demo at a time: a second one waits for the first.
+	if d.unlock, err = cache.Lock(ctx, filepath.Join(d.dir, "lock")); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(d.run); err != nil {
 		return err
 	}
@@ -137,6 +145,9 @@ func (d *demo) close() error {
 	}
 	if d.world != nil {
 		d.world.stop()
+	}
+	if d.unlock != nil {
+		d.unlock()
 	}
 	return err
 }
