@@ -30,6 +30,7 @@ type forge struct {
 	extensions        map[string][]byte // by the OID below AMD's arc
 	algorithm         x509.SignatureAlgorithm
 	report            Report
+	flip              int // byte of the signed report to change, 0 for none
 }
 
 func newForge(t *testing.T) *forge {
@@ -51,6 +52,7 @@ func (f *forge) reset() {
 	for i, part := range tcbTurin {
 		f.extensions["3."+string(rune('0'+part.oid))] = []byte{2, 1, byte(i + 1)}
 	}
+	f.flip = 0
 	f.report = Report{Version: 5, GuestPolicy: PolicyStrict, Family: 0x1a, Model: 2, ReportedTCB: 0x0807060504030201}
 	copy(f.report.ChipID[:], []byte{1, 2, 3, 4, 5, 6, 7, 8})
 }
@@ -103,7 +105,11 @@ func (f *forge) verify() error {
 			dst[coordinate-1-i] = b
 		}
 	}
-	_, err = Verify(f.report.Marshal(), Chain{Leaf: cert, Intermediate: ask}, []Root{{Product: Turin, ARK: f.ark}}, at2026)
+	raw := f.report.Marshal()
+	if f.flip > 0 {
+		raw[f.flip] ^= 1
+	}
+	_, err = Verify(raw, Chain{Leaf: cert, Intermediate: ask}, []Root{{Product: Turin, ARK: f.ark}}, at2026)
 	return err
 }
 
@@ -146,6 +152,10 @@ func TestAReportAndItsCertificateMustSpeakOfOneMachine(t *testing.T) {
 		{"a VLEK for a VCEK's report", func(f *forge) { asVLEK(f); f.report.SigningKey = VCEK }, "want \"SEV-Turin\""},
 		{"an unknown signing key", func(f *forge) { f.report.SigningKey = 7 }, "want"},
 		{"another key of the ASK's", func(f *forge) { f.leafName = "SEV-OTHER" }, "want \"SEV-VCEK\""},
+		{"a changed measurement", func(f *forge) { f.flip = 0x90 }, "signature of the report"},
+		{"a changed R", func(f *forge) { f.flip = SignedSize }, "signature of the report"},
+		{"a changed S", func(f *forge) { f.flip = SignedSize + coordinate + 47 }, "signature of the report"},
+		{"an R beyond P-384", func(f *forge) { f.flip = SignedSize + 71 }, "signature of the report"},
 		{"another signature algorithm", func(f *forge) { f.algorithm = x509.SHA256WithRSA }, "algorithm"},
 	}
 	f := newForge(t)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -304,6 +305,14 @@ func TestRootsAreNotMixed(t *testing.T) {
 				t.Errorf("verdict %s, error %v", r.Verdict, err)
 			}
 		})
+	}
+}
+
+func TestAMDsRootIsNoRootForEmulatedReports(t *testing.T) {
+	w := newWorld(t)
+	w.p.EmulatedRoot = w.p.AMDRoots[0].ARK
+	if _, err := verifier.Appraise(w.e, w.p); err == nil || !strings.Contains(err.Error(), "is AMD's") {
+		t.Errorf("error is %v", err)
 	}
 }
 
