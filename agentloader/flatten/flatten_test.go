@@ -347,12 +347,26 @@ func TestFsckAgrees(t *testing.T) {
 	for i := range 600 {
 		entries = append(entries, file(fmt.Sprintf("many/file-with-a-long-name-%d", i), strings.Repeat("x", i*7)))
 	}
+	for i := range 100 { // links and folders of many sizes, which stand beside their inodes
+		entries = append(entries, link(fmt.Sprintf("links/%d", i), strings.Repeat("t", 1+i*40)),
+			file(fmt.Sprintf("folders/%d/%s", i, strings.Repeat("n", 1+i*2)), "x"))
+	}
 	image, err := build(t, roomy.times(4), layer(t, entries...), layer(t, link("l", "many"), dir("e")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(fsck, image.Name()).CombinedOutput(); err != nil {
 		t.Errorf("fsck.erofs: %v\n%s", err, out)
+	}
+	got := list(t, image)
+	for _, e := range entries {
+		want := e.body
+		if e.flag == tar.TypeSymlink {
+			want = "-> " + want
+		}
+		if got[e.name] != want {
+			t.Errorf("%.80s: %.80q, want %.80q", e.name, got[e.name], want)
+		}
 	}
 }
 

@@ -117,13 +117,10 @@ func (f *Flattener) regular(h *tar.Header, content io.Reader) (*node, error) {
 		return nil, fmt.Errorf("%w: %.80q has %d bytes, %d are left", ErrSize, h.Name, h.Size, f.limits.Bytes-f.spooled)
 	}
 	n := &node{kind: regular, data: &extent{off: f.spooled, size: h.Size}}
-	got, err := io.Copy(io.NewOffsetWriter(f.spool, f.spooled), io.LimitReader(content, h.Size))
+	got, err := io.Copy(io.NewOffsetWriter(f.spool, f.spooled), content)
 	f.spooled += got
 	if err != nil {
 		return nil, fmt.Errorf("reading %.80q: %w", h.Name, err)
-	}
-	if got != h.Size {
-		return nil, fmt.Errorf("reading %.80q: %d bytes of %d: %w", h.Name, got, h.Size, io.ErrUnexpectedEOF)
 	}
 	f.describe(n, h)
 	return n, nil

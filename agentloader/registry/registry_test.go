@@ -97,8 +97,8 @@ func TestRedirectsDoNotReachPrivateAddresses(t *testing.T) {
 	server, cfg = public(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+r.Host+"/x", http.StatusFound)
 	})
-	if _, err = pull(t, cfg, strings.TrimPrefix(server.URL, "https://")+"/agents/notes"); err == nil {
-		t.Error("followed a redirect from HTTPS to HTTP")
+	if _, err = pull(t, cfg, strings.TrimPrefix(server.URL, "https://")+"/agents/notes"); err == nil || !strings.Contains(err.Error(), "redirect to http") {
+		t.Errorf("a redirect from HTTPS to HTTP: error %v", err)
 	}
 }
 
@@ -178,5 +178,33 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	}
 	if _, err := r.Blob(ctx, descriptor(), 100); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the context's", err)
+	}
+}
+
+func TestSteadyTransfersMayBeSlow(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		for _, c := range content {
+			w.Write([]byte{c})
+			w.(http.Flusher).Flush()
+			time.Sleep(150 * time.Millisecond)
+		}
+	}))
+	defer server.Close()
+	b, err := pull(t, Config{Mirror: server.URL, Idle: time.Second, Tries: 1}, "a/b")
+	if err != nil || string(b) != string(content) {
+		t.Errorf("%q, %v", b, err)
+	}
+	c, err := New(Config{Mirror: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Open(t.Context(), "a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Blob(t.Context(), descriptor(), 5); !errors.Is(err, ErrLength) || asked != 1 {
+		t.Errorf("what is too large is not asked for: error %v, %d requests", err, asked)
 	}
 }
