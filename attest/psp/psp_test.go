@@ -70,7 +70,7 @@ func reportsVerify(t *testing.T, r *Root) {
 	}
 	rep := v.Report
 	if rep.Measurement != launch.Digest || rep.HostData != launch.HostData || rep.ReportData != [64]byte{3} ||
-		rep.FamilyID != FamilyID || !strings.HasPrefix(string(rep.ImageID[:]), launch.Firmware) || rep.GuestPolicy != snp.PolicyStrict {
+		rep.FamilyID != snp.EmulatedFamilyID || !strings.HasPrefix(string(rep.ImageID[:]), launch.Firmware) || rep.GuestPolicy != snp.PolicyStrict {
 		t.Errorf("report is %+v", rep)
 	}
 	amd, err := snp.AMDRoots()

@@ -23,9 +23,6 @@ const (
 	requestSize  = 4 + 4 + 64
 )
 
-// FamilyID is FAMILY_ID of every emulated report.
-var FamilyID = [16]byte{'o', 'm', 'e', 'g', 'a', '-', 'e', 'm', 'u', 'l', 'a', 't', 'e', 'd'}
-
 // Launch is what the host launched.
 type Launch struct {
 	// Digest is the launch digest over the bytes that were launched.
@@ -109,7 +106,7 @@ func (r *Root) report(l Launch, data [64]byte) ([]byte, error) {
 	rep := &snp.Report{
 		Version:     3,
 		GuestPolicy: policy,
-		FamilyID:    FamilyID,
+		FamilyID:    snp.EmulatedFamilyID,
 		CurrentTCB:  tcb, ReportedTCB: tcb, CommittedTCB: tcb, LaunchTCB: tcb,
 		PlatformInfo: snp.PlatformSMT | snp.PlatformECC | snp.PlatformAliasCheck,
 		SigningKey:   snp.VCEK,

@@ -22,6 +22,9 @@ const (
 // debugging, no migration.
 const PolicyStrict = PolicySMT | policyReservedOne
 
+// EmulatedFamilyID is FAMILY_ID of every report of an emulated PSP.
+var EmulatedFamilyID = [16]byte{'o', 'm', 'e', 'g', 'a', '-', 'e', 'm', 'u', 'l', 'a', 't', 'e', 'd'}
+
 // PlatformInfo is PLATFORM_INFO, the state of the machine (SNP ABI, table
 // "PLATFORM_INFO Field").
 type PlatformInfo uint64

@@ -24,9 +24,6 @@ var (
 // is an ErrSignature.
 var ErrEmulated = fmt.Errorf("%w: the report comes from an emulated PSP, not from AMD's hardware", ErrSignature)
 
-// emulatedFamily is FAMILY_ID of every report of an emulated PSP.
-var emulatedFamily = [16]byte{'o', 'm', 'e', 'g', 'a', '-', 'e', 'm', 'u', 'l', 'a', 't', 'e', 'd'}
-
 // debugProfile is the image profile with a shell inside.
 const debugProfile = "debug"
 
@@ -127,7 +124,7 @@ func (a *appraisal) authenticate() error {
 		return err
 	}
 	roots := a.p.AMDRoots
-	if report.FamilyID == emulatedFamily {
+	if report.FamilyID == snp.EmulatedFamilyID {
 		a.emulated = true
 		if a.p.EmulatedRoot == nil {
 			return ErrEmulated
