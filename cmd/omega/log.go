@@ -15,7 +15,7 @@ import (
 )
 
 // logUsage is the one line of `omega log`'s arguments.
-const logUsage = "verify|show|export|replay DIR|URL … | keygen --out DIR"
+const logUsage = "verify|show|export|replay DIR|URL|DISK … | keygen --out DIR"
 
 // runLog is `omega log`: what people do with a provenance log.
 func runLog(ctx context.Context, e *env, args []string) error {
@@ -56,7 +56,7 @@ type logOptions struct {
 
 // verifyLog proves a whole log. Its error carries the exit code.
 func verifyLog(ctx context.Context, e *env, o logOptions) (*provenance.Summary, error) {
-	src, err := logSource(o.From)
+	src, err := logSource(ctx, o.From, o.Origin)
 	if err != nil {
 		return nil, err
 	}

@@ -7,13 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"omega/policy/provenance"
 )
 
-// runLogExport is `omega log export URL --out DIR`: a static copy of a log that
-// any tlog-tiles client can read, with fresh evidence beside it.
+// runLogExport is `omega log export DIR|URL|DISK --out DIR`: a static copy of a log
+// that any tlog-tiles client can read, with fresh evidence beside it.
 func runLogExport(ctx context.Context, e *env, args []string) error {
 	set := e.flags("log")
 	out := set.String("out", "", "`folder` that does not exist yet")
@@ -35,7 +34,7 @@ func runLogExport(ctx context.Context, e *env, args []string) error {
 // exportLog copies a log and, from a platform, its evidence. A copy that breaks
 // off leaves no folder of that name behind.
 func exportLog(ctx context.Context, e *env, from, out string) (uint64, error) {
-	src, err := logSource(from)
+	src, err := logSource(ctx, from, "")
 	if err != nil {
 		return 0, err
 	}
@@ -66,10 +65,9 @@ func copyLog(ctx context.Context, e *env, src provenance.Source, dir string) (ui
 	if err != nil {
 		return 0, fmt.Errorf("checkpoint: %w", err)
 	}
-	text, _, _ := strings.Cut(string(signed), "\n\n")
-	c, err := provenance.ParseCheckpoint([]byte(text + "\n"))
+	c, err := provenance.UnverifiedCheckpoint(signed)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", provenance.ErrSignature, err)
+		return 0, err
 	}
 	if c.Size > provenance.MaxSize {
 		return 0, fmt.Errorf("%w: %d leaves", provenance.ErrFraming, c.Size)
@@ -98,10 +96,11 @@ func copyEvidence(ctx context.Context, from, dir string) error {
 		return err
 	}
 	if base == nil {
-		b, err := os.ReadFile(filepath.Join(from, evidenceFile))
-		if errors.Is(err, fs.ErrNotExist) {
+		beside := besideLog(from)
+		if beside == "" {
 			return nil
 		}
+		b, err := os.ReadFile(beside)
 		if err != nil {
 			return err
 		}

@@ -34,24 +34,40 @@ const (
 	maxEvidence  = 4 << 20
 )
 
-// logSource opens a folder or a URL. A URL without a path is a platform's.
-func logSource(from string) (provenance.Source, error) {
+// logSource opens a folder, a log disk or a URL. A URL without a path is a
+// platform's; of a disk it is the log with that origin, or the last one.
+func logSource(ctx context.Context, from, origin string) (provenance.Source, error) {
 	base, err := logURL(from)
 	if err != nil {
 		return nil, err
 	}
 	if base == nil {
-		if info, err := os.Stat(from); err != nil {
+		info, err := os.Stat(from)
+		if err != nil {
 			return nil, err
-		} else if !info.IsDir() {
-			return nil, fmt.Errorf("%s is not a folder", from)
 		}
-		return provenance.Dir(os.DirFS(from)), nil
+		if info.IsDir() {
+			return provenance.Dir(os.DirFS(from)), nil
+		}
+		return diskSource(ctx, from, origin)
 	}
 	client := logClient()
 	return provenance.SourceFunc(func(ctx context.Context, path string) ([]byte, error) {
 		return fetch(ctx, client, base.JoinPath(path).String(), provenance.MaxFile)
 	}), nil
+}
+
+func diskSource(ctx context.Context, path, origin string) (provenance.Source, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d, err := provenance.OpenDisk(ctx, f, origin)
+	if err != nil {
+		return nil, fmt.Errorf("log disk %s: %w", path, err)
+	}
+	return d, nil
 }
 
 // logURL is where the log lies below a URL, nil where from is a folder.

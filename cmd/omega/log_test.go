@@ -339,3 +339,44 @@ func TestKeygenMakesAKeyPairOnce(t *testing.T) {
 		t.Error("a public key was taken for a private one")
 	}
 }
+
+func TestALogDiskIsReadAfterThePowerWent(t *testing.T) {
+	l := newTestLog(t, testEntries()...)
+	leaves, err := provenance.ParseBundle(l.files["tile/entries/000.p/8"], 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := []provenance.Record{{Kind: provenance.RecordOrigin, Payload: []byte(testOrigin)}}
+	for _, leaf := range leaves {
+		records = append(records, provenance.Record{Kind: provenance.RecordLeaf, Payload: leaf})
+	}
+	records = append(records, provenance.Record{Kind: provenance.RecordCheckpoint, Payload: l.files["checkpoint"]})
+	var disk []byte
+	for _, r := range records {
+		if disk, err = provenance.AppendRecord(disk, uint64(len(disk)), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "log.img")
+	if err := os.WriteFile(path, append(disk, make([]byte, 1<<20)...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, words := omega(t, "log", "show", path, "--log-key", l.logKey(), "--key", l.auditorFile(t))
+	if code != exitOK || !strings.Contains(out, "read-reports") {
+		t.Errorf("show: exit %d\n%s%s", code, out, words)
+	}
+	copied := filepath.Join(t.TempDir(), "copy")
+	if code, _, words := omega(t, "log", "export", path, "--out", copied); code != exitOK {
+		t.Errorf("export: exit %d: %s", code, words)
+	}
+	if code, _, words := omega(t, "log", "verify", copied, "--log-key", l.logKey(), "--min-size", "8"); code != exitOK {
+		t.Errorf("verify of the export: exit %d: %s", code, words)
+	}
+	disk[len(disk)/2] ^= 1
+	if err := os.WriteFile(path, disk, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, _ := omega(t, "log", "verify", path, "--log-key", l.logKey(), "--min-size", "8"); code == exitOK {
+		t.Error("a changed disk was accepted")
+	}
+}

@@ -63,6 +63,20 @@ func ParseCheckpoint(text []byte) (Checkpoint, error) {
 	return c, nil
 }
 
+// UnverifiedCheckpoint reads what a signed note claims. It is for who copies a
+// log; whoever believes one calls OpenCheckpoint.
+func UnverifiedCheckpoint(signed []byte) (Checkpoint, error) {
+	text, _, ok := strings.Cut(string(signed), "\n\n")
+	if !ok || len(signed) > MaxCheckpoint {
+		return Checkpoint{}, fmt.Errorf("%w: %d bytes are no signed note", ErrSignature, len(signed))
+	}
+	c, err := ParseCheckpoint([]byte(text + "\n"))
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	return c, nil
+}
+
 // OpenCheckpoint checks that key, under the name of the checkpoint's own origin,
 // signed the note. If origin is not empty the checkpoint must name it. Notes in
 // which a signature is spelt in an unusual way are refused, so that no byte of a

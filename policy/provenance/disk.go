@@ -15,7 +15,8 @@ var ErrRecord = errors.New("no whole record")
 // The checksum finds torn writes; against the host only the tree protects. The
 // offset keeps a stale record from being read at another place.
 const (
-	recordMagic  = "OPL1"
+	// RecordMagic begins every record, and so every log disk.
+	RecordMagic  = "OPL1"
 	recordHead   = 4 + 1 + 4 + 8
 	recordTail   = 4
 	maxRecordLen = MaxLeaf
@@ -40,7 +41,7 @@ func AppendRecord(b []byte, offset uint64, r Record) ([]byte, error) {
 		return nil, fmt.Errorf("%w: payload of %d bytes", ErrRecord, len(r.Payload))
 	}
 	begin := len(b)
-	b = append(b, recordMagic...)
+	b = append(b, RecordMagic...)
 	b = append(b, r.Kind)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Payload)))
 	b = binary.BigEndian.AppendUint64(b, offset)
@@ -51,7 +52,7 @@ func AppendRecord(b []byte, offset uint64, r Record) ([]byte, error) {
 // ParseRecord reads the record at the beginning of b, which stands at offset of
 // the disk, and says how long it is. ErrRecord means that the log ends here.
 func ParseRecord(b []byte, offset uint64) (r Record, size int, err error) {
-	if len(b) < recordHead+recordTail || string(b[:4]) != recordMagic {
+	if len(b) < recordHead+recordTail || string(b[:4]) != RecordMagic {
 		return Record{}, 0, ErrRecord
 	}
 	length := binary.BigEndian.Uint32(b[5:])

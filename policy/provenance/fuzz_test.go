@@ -124,3 +124,29 @@ func FuzzTilePath(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDisk(f *testing.F) {
+	b, err := provenance.AppendRecord(nil, 0, provenance.Record{Kind: provenance.RecordOrigin, Payload: []byte(origin)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	text := provenance.Checkpoint{Origin: origin}.Text()
+	b, err = provenance.AppendRecord(b, uint64(len(b)), provenance.Record{Kind: provenance.RecordCheckpoint, Payload: append(text, "\nsigned\n"...)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := provenance.OpenDisk(t.Context(), bytes.NewReader(b), "")
+		if err != nil {
+			return
+		}
+		if _, err := d.Read(t.Context(), "checkpoint"); err != nil {
+			t.Error(err)
+		}
+		if _, err := d.Read(t.Context(), "tile/entries/000"); err == nil {
+			t.Error("a full bundle out of a few bytes")
+		}
+	})
+}

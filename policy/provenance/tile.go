@@ -85,6 +85,22 @@ func AppendBundle(bundle, leaf []byte) ([]byte, error) {
 	return append(bundle, leaf...), nil
 }
 
+// Bundle is the entry bundle t of a log with these leaves.
+func Bundle(leaves [][]byte, t Tile) ([]byte, error) {
+	count := uint64(len(leaves))
+	if t.N > count/TileWidth || t.Width < 1 || t.N*TileWidth+uint64(t.Width) > count {
+		return nil, fmt.Errorf("%w: %s lies beyond the log", ErrTile, t.Path())
+	}
+	var out []byte
+	var err error
+	for _, leaf := range leaves[t.N*TileWidth:][:t.Width] {
+		if out, err = AppendBundle(out, leaf); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // ParseBundle splits an entry bundle into exactly width leaves.
 func ParseBundle(b []byte, width int) ([][]byte, error) {
 	if width < 1 || width > TileWidth {

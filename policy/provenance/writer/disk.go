@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,42 +39,19 @@ func openDisk(d Disk, origin string) (*diskLog, error) {
 	return l, l.sync()
 }
 
-// findEnd walks the records of a disk.
+// findEnd is where the last whole record of a disk ends. A disk that begins
+// with neither a record nor zeros is not ours.
 func findEnd(d Disk) (int64, error) {
-	buf := make([]byte, 4*provenance.MaxRecord)
-	var begin, end int64 // of the buffer's content; of the last whole record
-	for {
-		n, err := d.ReadAt(buf, begin)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return 0, fmt.Errorf("reading at %d: %w", begin, err)
-		}
-		content := buf[:n]
-		if begin == 0 && !ours(content) {
-			return 0, errForeign
-		}
-		for {
-			_, size, err := provenance.ParseRecord(content[end-begin:], uint64(end))
-			if err != nil {
-				break
-			}
-			end += int64(size)
-		}
-		// A record that the buffer cut off is read again from its beginning.
-		if end == begin || n < len(buf) {
-			return end, nil
-		}
-		begin = end
+	head := make([]byte, 4) // the length of a record's magic
+	n, err := d.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("reading at 0: %w", err)
 	}
-}
-
-// ours reports a disk that begins with a log, or with nothing.
-func ours(content []byte) bool {
-	const probe = 4 // the length of a record's magic
-	if len(content) < probe {
-		return true
+	if n == len(head) && string(head) != provenance.RecordMagic && string(head) != "\x00\x00\x00\x00" {
+		return 0, errForeign
 	}
-	head := string(content[:probe])
-	return head == "OPL1" || head == "\x00\x00\x00\x00"
+	// The host can make this long, but it could also not run the guest at all.
+	return provenance.ScanDisk(context.Background(), d, func(provenance.Record) error { return nil })
 }
 
 func (l *diskLog) leaves(leaves [][]byte) error {

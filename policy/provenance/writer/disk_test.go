@@ -66,6 +66,110 @@ func fill(t *testing.T, d Disk, entries int) {
 	w.Close()
 }
 
+// boots fills a disk with the logs of several boots and returns their keys.
+func boots(t *testing.T, d Disk, origins ...string) map[string]*signer {
+	t.Helper()
+	signers := map[string]*signer{}
+	for i, name := range origins {
+		s := newSigner(t)
+		c := s.config()
+		c.Origin, c.Disk = name, d
+		w, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100*i + 3 {
+			if _, err := w.Append(t.Context(), boot()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Close()
+		signers[name] = s
+	}
+	return signers
+}
+
+func TestEveryBootsLogIsVerifiedFromTheDisk(t *testing.T) {
+	d := &memory{b: make([]byte, 4<<20)}
+	signers := boots(t, d, "omega/one", "omega/two", "omega/three")
+	for want, size := range map[string]uint64{"": 204, "omega/one": 4, "omega/two": 104, "omega/three": 204} {
+		log, err := provenance.OpenDisk(t.Context(), d, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := signers[want]
+		if s == nil {
+			s = signers["omega/three"]
+		}
+		sum, err := provenance.Verify(t.Context(), log, provenance.Options{LogKey: s.public(), Origin: want})
+		if err != nil || sum.Checkpoint.Size != size || len(log.Origins) != 3 {
+			t.Errorf("%q: %+v of %d boots, error %v", want, sum, len(log.Origins), err)
+		}
+	}
+	if _, err := provenance.OpenDisk(t.Context(), d, "omega/four"); !errors.Is(err, provenance.ErrNoLog) {
+		t.Errorf("a boot that never was: error %v", err)
+	}
+	if _, err := provenance.OpenDisk(t.Context(), &memory{b: make([]byte, 1<<20)}, ""); !errors.Is(err, provenance.ErrNoLog) {
+		t.Errorf("an empty disk: error %v", err)
+	}
+}
+
+func TestALiarsDiskIsRefused(t *testing.T) {
+	d := &memory{b: make([]byte, 64<<10)}
+	s := boots(t, d, "omega/one")["omega/one"]
+	whole := records(d.b)
+	rewrite := func(keep func(i int, r *provenance.Record) bool) *memory {
+		out := &memory{b: make([]byte, len(d.b))}
+		var b []byte
+		for i, r := range whole {
+			r.Payload = append([]byte(nil), r.Payload...)
+			if !keep(i, &r) {
+				continue
+			}
+			var err error
+			if b, err = provenance.AppendRecord(b, uint64(len(b)), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		copy(out.b, b)
+		return out
+	}
+	tests := []struct {
+		name string
+		keep func(i int, r *provenance.Record) bool
+		want error
+	}{
+		{"as it was", func(int, *provenance.Record) bool { return true }, nil},
+		{"the last checkpoint is gone", func(i int, _ *provenance.Record) bool { return i != len(whole)-1 }, nil}, // only --min-size tells
+		{"a leaf is gone", func(i int, _ *provenance.Record) bool { return i != 2 }, provenance.ErrTampered},
+		{"a leaf is changed", func(i int, r *provenance.Record) bool {
+			if i == 2 {
+				r.Payload[60] ^= 1
+			}
+			return true
+		}, provenance.ErrTampered},
+		{"no checkpoint", func(_ int, r *provenance.Record) bool { return r.Kind != provenance.RecordCheckpoint }, provenance.ErrNoLog},
+		{"no origin", func(i int, _ *provenance.Record) bool { return i != 0 }, provenance.ErrNoLog},
+		{"a checkpoint that is none", func(_ int, r *provenance.Record) bool {
+			if r.Kind == provenance.RecordCheckpoint {
+				r.Payload = []byte("omega/one\n9\n")
+			}
+			return true
+		}, provenance.ErrSignature},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log, err := provenance.OpenDisk(t.Context(), rewrite(tt.keep), "")
+			if err == nil {
+				_, err = provenance.Verify(t.Context(), log, provenance.Options{LogKey: s.public()})
+			}
+			if !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
 func count(rs []provenance.Record) map[byte]int {
 	n := map[byte]int{}
 	for _, r := range rs {

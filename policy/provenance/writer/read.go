@@ -41,25 +41,14 @@ func (w *Writer) Read(path string) ([]byte, error) {
 	return s.read(tile)
 }
 
-func (s *snapshot) read(tile provenance.Tile) ([]byte, error) {
+func (s *snapshot) read(tile provenance.Tile) (b []byte, err error) {
 	if tile.Level >= 0 {
-		b, err := s.tree.Tile(tile)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-		}
-		return b, nil
+		b, err = s.tree.Tile(tile)
+	} else {
+		b, err = provenance.Bundle(s.leaves, tile)
 	}
-	count := uint64(len(s.leaves))
-	if tile.N > count/provenance.TileWidth || tile.N*provenance.TileWidth+uint64(tile.Width) > count {
-		return nil, fmt.Errorf("%w: %s lies beyond the log", fs.ErrNotExist, tile.Path())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
-	var out []byte
-	var err error
-	begin := tile.N * provenance.TileWidth
-	for _, leaf := range s.leaves[begin : begin+uint64(tile.Width)] {
-		if out, err = provenance.AppendBundle(out, leaf); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return b, nil
 }
