@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -288,7 +289,7 @@ func randomFor(r *rand.Rand, c policy.Constraint, depth int) any {
 	case c.Pattern != "":
 		return []string{"abc", "x@a.b", "é", "", "abc\n", "😀"}[r.IntN(6)]
 	case slices.Contains([]string{"number", "integer"}, c.Kind()):
-		return []any{0.0, 1.5, -1.5, 10.0, 100.0, 3.0, 1e-9, -0.0, 1e15}[r.IntN(9)]
+		return []any{0.0, 1.5, -1.5, 10.0, 100.0, 3.0, 1e-9, math.Copysign(0, -1), 1e15}[r.IntN(9)]
 	case c.Kind() == "boolean":
 		return r.IntN(2) == 0
 	}

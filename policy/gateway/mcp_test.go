@@ -287,6 +287,9 @@ func TestUpstreamFaultsBecomeWordsAndEntries(t *testing.T) {
 			if !isError || !strings.Contains(text, tc.want) {
 				t.Errorf("%q, want %q", text, tc.want)
 			}
+			if len(w.llm.bodies) > 0 {
+				t.Error("the call was sent to another place")
+			}
 			if strings.Contains(text, "127.0.0.1") {
 				t.Errorf("the agent learns an address: %q", text)
 			}
