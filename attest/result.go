@@ -34,14 +34,11 @@ type Check struct {
 }
 
 // Compare is a check that is proven where ok, else failed. Words say what is
-// proven; Expected stands beside Found only where they differ.
+// proven; what was expected is told only where something else was found.
 func Compare(ok bool, c Check) Check {
 	c.Status = Failed
 	if ok {
-		c.Status = Proven
-		if c.Expected == c.Found {
-			c.Expected = ""
-		}
+		c.Status, c.Expected = Proven, ""
 	}
 	return c
 }

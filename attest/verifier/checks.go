@@ -38,7 +38,6 @@ func (a *appraisal) launch() {
 	c := attest.Check{Name: "measurement", Found: found.String(), Expected: fmt.Sprintf("one of %d launch digests of the manifest", len(a.p.Manifest.Predicate.LaunchDigests))}
 	l := a.p.Manifest.Launch(found)
 	if l != nil {
-		c.Expected = ""
 		c.Words = fmt.Sprintf("the launch digest is the manifest's for %d vCPUs of %s", l.VCPUs, l.CPU)
 		if a.emulated {
 			c.Words += "; the host computed it over the bytes that it launched"
@@ -144,11 +143,15 @@ func (a *appraisal) log() {
 func (a *appraisal) gpu() {
 	b := &a.e.Boot
 	empty := b.GPUEvidence.IsZero() && a.e.Session.GPUEvidence.IsZero()
+	found := b.GPU
+	if !empty {
+		found += " with evidence"
+	}
 	switch b.GPU {
 	case attest.GPUAbsent:
-		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: b.GPUEvidence.String(), Words: "the platform uses no GPU"})
+		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: found, Words: "the platform uses no GPU"})
 	case attest.GPURefused:
-		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: b.GPUEvidence.String(), Words: "the host attached a GPU; the platform refused it and does not use it"})
+		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: found, Words: "the host attached a GPU; the platform refused it and does not use it"})
 	default:
 		a.compare(false, attest.Check{Name: "gpu", Expected: "a GPU that is absent or refused", Found: fmt.Sprintf("%.20q", b.GPU), Words: "this verifier cannot appraise GPU evidence"})
 	}
