@@ -53,6 +53,8 @@ func TestOnlyWhatThePermitsSayIsPermitted(t *testing.T) {
 		{"t/enum", []string{`{"v":"red"}`, `{"v":3}`, `{"v":true}`}, []string{`{"v":"3"}`, `{"v":false}`, `{"v":"blue"}`, `{"v":["red"]}`, `{"v":null}`}},
 		{"t/pattern", []string{`{"v":"abc"}`, `{"v":"é"}`}, []string{`{"v":"abc1"}`, `{"v":"1abc"}`, `{"v":"abc\n"}`, `{"v":"x\nabc"}`, `{"v":""}`, `{"v":"aé"}`, `{"v":5}`}},
 		{"t/range", []string{`{"v":-1.5}`, `{"v":10}`, `{"v":0}`, `{"v":1e1}`}, []string{`{"v":-1.6}`, `{"v":10.000001}`, `{"v":null}`, `{"v":false}`, `{"v":"5"}`, `{"v":[]}`, `{"v":9007199254740993}`}},
+		{"t/most", []string{`{"v":10}`, `{"v":-1e9}`}, []string{`{"v":11}`, `{"v":null}`, `{"v":false}`, `{"v":true}`}},
+		{"t/least", []string{`{"v":0}`}, []string{`{"v":-1}`, `{"v":"x"}`, `{"v":[]}`, `{"v":{}}`}},
 		{"t/whole", []string{`{"v":0}`, `{"v":100}`, `{"v":5.0}`}, []string{`{"v":0.5}`, `{"v":101}`, `{"v":-1}`, `{"v":true}`}},
 		{"t/text", []string{`{"v":"ab"}`, `{"v":"äöüß"}`, `{"v":"😀😀😀😀"}`}, []string{`{"v":"a"}`, `{"v":"abcde"}`, `{"v":["a","b"]}`, `{"v":{"a":1,"b":2}}`}},
 		{"t/flag", []string{`{"v":true}`, `{"v":false}`}, []string{`{"v":0}`, `{"v":"true"}`, `{"v":null}`}},
