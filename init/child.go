@@ -18,6 +18,19 @@ import (
 // "pid1=3,log=4": the peer and the descriptor's number.
 const channelsEnv = "OMEGA_CHANNELS"
 
+// verboseEnv, if set, lets children log more than warnings. Only a debug image
+// and `omega dev` set it: the console belongs to the host.
+const verboseEnv = "OMEGA_VERBOSE"
+
+// newLog is the slog of one process.
+func newLog(name string, verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("child", name)
+}
+
 // child is what a child's code has of the process around it. It knows nothing
 // of virtual machines: `omega dev` starts the same children with the same
 // channels.
@@ -56,7 +69,7 @@ func (c *child) client(peer string) (*wire.Client, error) {
 
 // runChild is the life of one child; it returns the exit code.
 func runChild(s *spec) int {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("child", s.name)
+	log := newLog(s.name, os.Getenv(verboseEnv) != "")
 	if err := enterJail(s); err != nil {
 		log.Error("entering jail", "error", err)
 		return 1

@@ -54,7 +54,7 @@ func (g *guest) openNursery() error {
 	}
 	tree := cgroup.Tree{Dir: cgroupDir}
 	g.nursery = &nursery{
-		channels: ch, pids: map[int]string{}, protect: protect,
+		channels: ch, pids: map[int]string{}, protect: protect, verbose: g.image.Profile == debugProfile,
 		cgroup: func(s *spec) (*os.File, error) { return tree.Make(s.name, s.memory, s.pids) },
 	}
 	g.startReaper()

@@ -44,9 +44,11 @@ type guest struct {
 func pid1() {
 	// Pdeathsig follows the thread that started a child.
 	runtime.LockOSThread()
+	// PID 1 has no default actions of its own, but the Go runtime gives it some.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
 	g := &guest{
 		console: console.New(clock.Uptime),
-		log:     slog.New(slog.NewTextHandler(os.Stderr, nil)).With("child", "pid1"),
+		log:     newLog("pid1", true),
 		root1:   os.DirFS("/"),
 		clients: map[string]*wire.Client{},
 	}

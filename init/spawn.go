@@ -48,6 +48,7 @@ func (c *channels) of(name string) (files []*os.File, peers []string) {
 // nursery starts children and knows which process is which.
 type nursery struct {
 	channels *channels
+	verbose  bool
 	cgroup   func(s *spec) (*os.File, error) // nil: no cgroup
 	protect  func(pid int) error             // nil: not against running out of memory
 
@@ -59,7 +60,7 @@ type nursery struct {
 func (n *nursery) start(s *spec) (*wire.Client, error) {
 	files, peers := n.channels.of(s.name)
 	attr := &syscall.ProcAttr{
-		Env:   []string{"GOTRACEBACK=none", channelsEnv + "=" + channelsValue(peers)},
+		Env:   n.env(peers),
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
@@ -96,6 +97,16 @@ func (n *nursery) start(s *spec) (*wire.Client, error) {
 		return nil, fmt.Errorf("channel to %s: %w", s.name, err)
 	}
 	return wire.NewClient(conn), nil
+}
+
+// env is the whole environment of a child. A crash prints no stack: the console
+// belongs to the host.
+func (n *nursery) env(peers []string) []string {
+	env := []string{"GOTRACEBACK=none", channelsEnv + "=" + channelsValue(peers)}
+	if n.verbose {
+		env = append(env, verboseEnv+"=1")
+	}
+	return env
 }
 
 // channelsValue is the value of channelsEnv for descriptors that follow stderr.
