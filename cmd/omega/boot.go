@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"omega/cmd/omega/internal/qemu"
+	"omega/images"
 )
 
 const bootUsage = "[--profile cpu] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--print]"
@@ -117,13 +118,16 @@ func bootUntilOff(ctx context.Context, e *env, o bootOptions) error {
 // askedByHost is the guest's reason when we asked.
 const askedByHost = "asked by the host"
 
-// printBoot shows the command line as one could type it.
+// printBoot shows the command line as one could type it. What is made anew for
+// each start (private copies, sockets, the config disk) is gone when it returns.
 func printBoot(ctx context.Context, e *env, o bootOptions) error {
 	p, err := prepareVM(ctx, e, o)
 	if err != nil {
 		return err
 	}
 	defer p.remove()
+	a := images.At(o.Artifacts)
+	p.machine.Kernel, p.machine.Initrd = a.Kernel, a.Initrd
 	words := append([]string{p.binary}, p.machine.Args()...)
 	for i, w := range words {
 		if strings.ContainsAny(w, " \t'\"$&;|<>()") || w == "" {
