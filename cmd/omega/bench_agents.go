@@ -58,8 +58,12 @@ func benchAgents(ctx context.Context, e *env, o benchOptions) (rows []benchRow, 
 
 // coldStart waits until the agent is done and reads its times from the log.
 func (d *demo) coldStart(ctx context.Context, copyTo string) (float64, error) {
-	if _, err := d.hear(ctx, "agent "+benchAgent+" exited"); err != nil {
+	exited, err := d.hear(ctx, "agent "+benchAgent+" exited")
+	if err != nil {
 		return 0, err
+	}
+	if exited.words != "agent "+benchAgent+" exited 0" {
+		return 0, fmt.Errorf("guest: %s", exited.words)
 	}
 	if _, err := exportLog(ctx, d.e, d.url(), copyTo); err != nil {
 		return 0, err
