@@ -70,7 +70,7 @@ func (a *apt) prepare(suite string) (string, error) {
 	conf := fmt.Sprintf(`Dir::State %[1]q; Dir::State::Lists "%[1]s/lists"; Dir::State::status "%[1]s/status";
 Dir::Cache %[1]q; Dir::Etc::SourceList "/dev/null"; Dir::Etc::SourceParts "%[1]s/sources";
 Dir::Etc::Preferences "/dev/null"; Dir::Etc::PreferencesParts "%[1]s/none";
-APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::Retries "3";
+APT::Update::Error-Mode "any"; APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::Retries "3";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false"; Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 `, dir)
 	for name, text := range map[string]string{"sources/debian.sources": stanza, "status": "", "apt.conf": conf} {
