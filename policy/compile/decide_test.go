@@ -190,7 +190,7 @@ func TestWasmDecidesAsOPADoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 4000
+	n := 1500
 	if testing.Short() {
 		n = 300
 	}
