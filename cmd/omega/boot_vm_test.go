@@ -30,10 +30,11 @@ var vmImage = sync.OnceValues(func() (string, error) {
 	if dir := os.Getenv("OMEGA_IMAGE"); dir != "" {
 		return dir, nil
 	}
-	dir, err := os.MkdirTemp("", "omega-vmtest-")
+	source, err := sourceRoot()
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(source, "build", "vmtest")
 	e := &env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: os.Stderr}
 	_, err = build(context.Background(), e, buildOptions{Out: dir})
 	return dir, err
@@ -222,6 +223,30 @@ func TestVMPowersOffWithItsReason(t *testing.T) {
 				t.Errorf("reason %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestVMPowersOffWhereThePolicyRequiresAGPUAndThereIsNone(t *testing.T) {
+	image(t) // or skip
+	dir := t.TempDir()
+	policy := filepath.Join(dir, "policy.yaml")
+	text := "version: omega/policy/v1\nplatform: test\ngpu: required\nprincipals: []\nauditors: []\nservers: []\nmodels: []\nagents: []\n"
+	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := build(vmContext(t), bootEnv(t), buildOptions{Policy: policy, Out: filepath.Join(dir, "out")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := launch(t, bootOptions{Artifacts: a.Dir, Config: config(t, plainConfig)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Wait(vmContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := v.PoweredOff(); got != "phase gpu: the policy requires a GPU" {
+		t.Errorf("reason %q", got)
 	}
 }
 
