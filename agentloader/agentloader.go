@@ -29,6 +29,7 @@ type Config struct {
 	Dir      string // images are kept here; a tmpfs
 	Shim     []byte // the shim's binary, put into every image
 	Bounds   Bounds
+	Timeout  time.Duration // of one whole admission; zero means ten minutes
 	Now      func() time.Time
 	Log      *slog.Logger
 }
@@ -124,6 +125,9 @@ func New(cfg Config) (*Loader, error) {
 	if cfg.Bounds.Entries <= 0 {
 		cfg.Bounds.Entries = 200_000
 	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 10 * time.Minute
+	}
 	t, err := bundle.NewChecker(cfg.Trust)
 	if err != nil {
 		return nil, err
@@ -140,6 +144,8 @@ func New(cfg Config) (*Loader, error) {
 
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
 func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.Timeout, fmt.Errorf("%w: admission not done after %v", registry.ErrSlow, l.cfg.Timeout))
+	defer cancel()
 	r := &Refusal{}
 	if claim, err := bundle.ParseDeployment(deployment); err == nil {
 		r.Instance, r.Bundle = claim.Instance, claim.Bundle

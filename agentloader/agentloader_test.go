@@ -288,7 +288,9 @@ func TestBadRegistriesGiveClearErrorsInTime(t *testing.T) {
 		}, registry.ErrLength},
 		{"sends something else", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "<html>") }, registry.ErrDigest},
 		{"asks for a password", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(401) }, nil},
-		{"redirects for ever", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, r.URL.Path, 307) }, registry.ErrUnavailable},
+		{"redirects for ever", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, r.URL.Path, http.StatusTemporaryRedirect)
+		}, registry.ErrUnavailable},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -377,6 +379,21 @@ func TestAdmissionEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	_, err := w.loader(nil).Admit(ctx, raw)
 	refused(t, err, context.DeadlineExceeded)
+}
+
+func TestWholeAdmissionIsBoundedInTime(t *testing.T) {
+	w := newWorld(t)
+	raw := w.publish()
+	w.answer("/manifests/", func(rw http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil { // fast enough for every single bound
+			io.WriteString(rw, " ")
+			rw.(http.Flusher).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	l := w.loader(func(c *Config) { c.Registry.Timeout, c.Timeout = time.Hour, 200*time.Millisecond })
+	_, err := l.Admit(t.Context(), raw)
+	refused(t, err, registry.ErrSlow)
 }
 
 func TestLoaderIsNotMadeFromALaxPolicy(t *testing.T) {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -124,6 +125,23 @@ func TestBadStartsSaySo(t *testing.T) {
 		t.Errorf("missing command: %+v", exit)
 	}
 	s.nothingLeft(t)
+}
+
+// An image needs no name: whoever holds it open can hand it over.
+func TestImageMayBeAnOpenFile(t *testing.T) {
+	s := setUp(t)
+	f, err := os.Open(s.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Remove(s.image); err != nil {
+		t.Fatal(err)
+	}
+	s.image = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	if exit := wait(t, s.start(t, "nameless", "mmap")); exit.Code != 0 {
+		t.Errorf("exit %+v", exit)
+	}
 }
 
 func TestOutputIsBounded(t *testing.T) {
