@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"io/fs"
-	"maps"
 	"testing"
 	"time"
 
@@ -27,14 +26,6 @@ func (f files) Read(_ context.Context, path string) ([]byte, error) {
 		return b, nil
 	}
 	return nil, fs.ErrNotExist
-}
-
-func (f files) clone() files {
-	out := maps.Clone(f)
-	for path, b := range f {
-		out[path] = append([]byte(nil), b...)
-	}
-	return out
 }
 
 // keys of one log: who signs it and who may read it.
