@@ -155,7 +155,6 @@ func (r *Repository) get(ctx context.Context, path string, size, max int64, w io
 	defer idle.Stop()
 	whole := time.AfterFunc(r.cfg.Timeout, func() { cancel(fmt.Errorf("%w: not done after %v", ErrSlow, r.cfg.Timeout)) })
 	defer whole.Stop()
-
 	u := r.base
 	u.Path += path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)

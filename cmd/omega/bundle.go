@@ -124,20 +124,11 @@ func runBundleKey(_ context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		path string
-		text []byte
-		mode os.FileMode
-	}{{*out, private, 0o600}, {*out + ".pub", public, 0o644}} {
-		// Never over an old key: what it signed would be lost.
-		w, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(f.text)
-		if err := errors.Join(err, w.Close()); err != nil {
-			return err
-		}
+	if err := writeKeyFile(*out, private, 0o600); err != nil {
+		return err
+	}
+	if err := writeKeyFile(*out+".pub", public, 0o644); err != nil {
+		return err
 	}
 	pub, err := key.Public()
 	if err != nil {
@@ -145,4 +136,14 @@ func runBundleKey(_ context.Context, e *env, args []string) error {
 	}
 	fmt.Fprintln(e.Stdout, pub.ID)
 	return nil
+}
+
+// writeKeyFile writes a file that must not be there: over an old key, what it signed would be lost.
+func writeKeyFile(path string, text []byte, mode os.FileMode) error {
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return errors.Join(err, w.Close())
 }
