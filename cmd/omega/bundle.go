@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -124,10 +123,11 @@ func runBundleKey(_ context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeKeyFile(*out, private, 0o600); err != nil {
+	// Never over an old key: what it signed would be lost.
+	if err := writeNew(*out, private, 0o600); err != nil {
 		return err
 	}
-	if err := writeKeyFile(*out+".pub", public, 0o644); err != nil {
+	if err := writeNew(*out+".pub", public, 0o644); err != nil {
 		return err
 	}
 	pub, err := key.Public()
@@ -136,14 +136,4 @@ func runBundleKey(_ context.Context, e *env, args []string) error {
 	}
 	fmt.Fprintln(e.Stdout, pub.ID)
 	return nil
-}
-
-// writeKeyFile writes a file that must not be there: over an old key, what it signed would be lost.
-func writeKeyFile(path string, text []byte, mode os.FileMode) error {
-	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(text)
-	return errors.Join(err, w.Close())
 }
