@@ -89,7 +89,7 @@ func (d *demo) agents(ctx context.Context) error {
 		d.sayf("guest: %s", line.words)
 	}
 	if code := strings.Fields(exited.words)[3]; code != "0" {
-		return fmt.Errorf("agent one: %s", exited.words)
+		return errors.Join(fmt.Errorf("agent one: %s", exited.words), d.explain(ctx, "planner"))
 	}
 	if started := d.console.said("agent reporter started"); len(started) > 0 {
 		return fmt.Errorf("agent two was started although it was refused: %s", refused.words)
@@ -98,6 +98,17 @@ func (d *demo) agents(ctx context.Context) error {
 		return err
 	}
 	return d.reached("notes", []string{"312000 EUR"}, "Okafor")
+}
+
+// explain shows what the log has of an agent, its last words included.
+func (d *demo) explain(ctx context.Context, instance string) error {
+	log := filepath.Join(d.run, "log-explain")
+	if _, err := d.verb(ctx, "log", "export", d.url(), "--out", log); err != nil {
+		return err
+	}
+	out, err := d.verb(ctx, "log", "show", log, "--key", d.keys.path("auditor.pem"), "--agent", instance, "--json")
+	d.sayf("%s", out)
+	return err
 }
 
 // reached checks a provider's own record: each of want in its order, nothing

@@ -87,11 +87,26 @@ func what(x *provenance.Entry) string {
 	if x.Intent != nil {
 		parts = append(parts, fmt.Sprintf("of intent %d", *x.Intent))
 	}
+	if args := arguments(x); args != "" {
+		parts = append(parts, args)
+	}
 	parts = append(parts, x.Reasons...)
 	if len(x.Result) > 0 {
 		parts = append(parts, string(x.Result))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// arguments are what the policy decided on, as the agent gave them.
+func arguments(x *provenance.Entry) string {
+	var input struct {
+		Args json.RawMessage `json:"args"`
+	}
+	// An entry without them, or of another form, has none to show.
+	if x.Kind != provenance.KindIntent || json.Unmarshal(x.Input, &input) != nil || string(input.Args) == "{}" {
+		return ""
+	}
+	return string(input.Args)
 }
 
 // plain makes text from an agent safe for a terminal and short enough for a line.

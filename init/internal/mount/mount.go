@@ -30,7 +30,8 @@ var Table = []Mount{
 	{FS: "sysfs", Dir: "/sys", Mode: 0o555},
 	{FS: "tmpfs", Dir: "/run", Mode: 0o755, Data: "mode=0755,size=25%", After: true},
 	{FS: "tmpfs", Dir: "/tmp", Mode: 0o1777, Data: "mode=1777,size=10%", After: true},
-	{FS: "tmpfs", Dir: "/run/fetcher", Mode: 0o755, Data: "mode=0755,size=40%", After: true},
+	// The sentry maps programs out of the images, which noexec would refuse.
+	{FS: "tmpfs", Dir: "/run/fetcher", Mode: 0o755, Exec: true, Data: "mode=0755,size=40%", After: true},
 	{FS: "cgroup2", Dir: "/sys/fs/cgroup", After: true, Data: "nsdelegate"},
 	{FS: "configfs", Dir: "/sys/kernel/config", After: true, Maybe: true},
 }
