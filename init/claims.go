@@ -177,15 +177,17 @@ func (g *guest) gpu(ctx context.Context) error {
 		Version: attest.BootVersion, BootID: g.bootID, PolicyDigest: g.policy.Digest, ConfigDigest: g.digest,
 		Profile: g.image.Profile, SVN: g.image.SVN, GPU: state,
 	}
-	if err := g.call(ctx, "signer", opBootClaims, bootClaims{Claims: claims}, nil); err != nil {
-		return err
-	}
-	return g.record(ctx, claims)
+	return g.call(ctx, "signer", opBootClaims, bootClaims{Claims: claims}, nil)
 }
 
-// record writes the boot entry.
-func (g *guest) record(ctx context.Context, claims attest.BootClaims) error {
-	result, err := json.Marshal(claims)
+// recordBoot writes the boot entry, the log's first: the claims with all keys,
+// as evidence has them.
+func (g *guest) recordBoot(ctx context.Context) error {
+	var whole bootClaims
+	if err := g.call(ctx, "signer", opClaims, nothing{}, &whole); err != nil {
+		return err
+	}
+	result, err := json.Marshal(whole.Claims)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ const (
 	opLease      = "lease"       // pid1 -> config, one file: a UDP socket
 	opHostData   = "host_data"   // pid1 -> signer
 	opBootClaims = "boot.claims" // pid1 -> signer
+	opClaims     = "claims"      // pid1 -> signer, once the front's keys are known
 	opReady      = "ready"       // pid1 -> front
 	opDeploy     = "deploy"      // pid1 -> fetcher
 	opExits      = "exits"       // pid1 -> sandboxd
@@ -81,7 +82,8 @@ type hostData struct {
 	HostData attest.Bytes32 `json:"host_data"`
 }
 
-// bootClaims completes the boot claims; the signer adds its keys and the front's.
+// bootClaims completes the boot claims; the signer adds its keys and the front's,
+// and answers opClaims with the whole.
 type bootClaims struct {
 	Claims attest.BootClaims `json:"claims"`
 }

@@ -97,6 +97,10 @@ func (g *guest) startFront(ctx context.Context) error {
 	if err := g.call(ctx, "front", opStart, frontStart{NotBefore: g.image.BuildTime}, nil, l); err != nil {
 		return err
 	}
+	// Evidence names a checkpoint, so there is none before the first entry.
+	if err := g.recordBoot(ctx); err != nil {
+		return err
+	}
 	g.console.Mark("serving")
 	return nil
 }

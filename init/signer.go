@@ -27,6 +27,7 @@ func runSigner(ctx context.Context, c *child) error {
 			opStart:      handleFile(s.start),
 			opHostData:   handle(s.hostData),
 			opBootClaims: handle(s.bootClaims),
+			opClaims:     handle(s.claims),
 		},
 		"log":      {opSign: handle(s.sign)},
 		"front":    {opEvidence: handle(s.evidence), opFrontKeys: handle(s.frontKeys)},
@@ -90,6 +91,15 @@ func (s *signerChild) bootClaims(_ context.Context, req bootClaims) (nothing, er
 		return nothing{}, err
 	}
 	return nothing{}, k.SetClaims(req.Claims)
+}
+
+func (s *signerChild) claims(context.Context, nothing) (bootClaims, error) {
+	k, err := s.get()
+	if err != nil {
+		return bootClaims{}, err
+	}
+	c, err := k.Claims()
+	return bootClaims{Claims: c}, err
 }
 
 func (s *signerChild) sign(_ context.Context, req signRequest) (signReply, error) {

@@ -133,6 +133,16 @@ func (s *Signer) SetFrontKeys(tlsKey, hpkeKey [32]byte) error {
 	return nil
 }
 
+// Claims returns the boot claims once they are complete.
+func (s *Signer) Claims() (attest.BootClaims, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.frontKnown {
+		return attest.BootClaims{}, errors.New("boot claims: not complete yet")
+	}
+	return *s.claims, nil
+}
+
 // SetAgents replaces the table of agents that the next session statements name.
 func (s *Signer) SetAgents(agents []attest.Agent) error {
 	if len(agents) > MaxAgents {

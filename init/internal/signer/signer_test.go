@@ -90,6 +90,25 @@ func TestEvidenceIsRefusedUntilTheClaimsAreComplete(t *testing.T) {
 	}
 }
 
+func TestClaimsAreTheOnesThatEvidenceNames(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	if _, err := s.Claims(); err == nil {
+		t.Error("incomplete claims were given out")
+	}
+	complete(t, s)
+	c, err := s.Claims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.Evidence(t.Context(), [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c != e.Boot || c.LogKey != s.Keys().Log {
+		t.Errorf("claims = %+v, evidence has %+v", c, e.Boot)
+	}
+}
+
 func TestClaimsAndFrontKeysAreSetOnce(t *testing.T) {
 	s := newSigner(t, deviceFunc(echo))
 	complete(t, s)
