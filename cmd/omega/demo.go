@@ -125,7 +125,9 @@ func (d *demo) play(ctx context.Context) error {
 		took := time.Since(begin)
 		d.report.Steps = append(d.report.Steps, stepReport{step.name, took.Seconds(), err == nil})
 		if err != nil {
-			d.showConsole()
+			if d.console != nil {
+				d.console.tellAll()
+			}
 			return fmt.Errorf("step %d, %s: %w", i+1, step.name, err)
 		}
 		d.e.sayf("   done in %s", took.Round(100*time.Millisecond))

@@ -38,7 +38,7 @@ func TestTheTranscriptTellsWhatTheGuestSaid(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			transcript, done := newTranscript(), make(chan struct{})
+			transcript, done := newTranscript(func(saying) {}), make(chan struct{})
 			for _, line := range tt.lines {
 				transcript.hear(line)
 			}
@@ -59,7 +59,8 @@ func TestTheTranscriptTellsWhatTheGuestSaid(t *testing.T) {
 }
 
 func TestTheTranscriptWaitsForWhatIsStillToCome(t *testing.T) {
-	transcript := newTranscript()
+	var told []string
+	transcript := newTranscript(func(s saying) { told = append(told, s.words) })
 	go func() {
 		for _, line := range []string{"omega: pid1 1", "omega: serving 2", "omega: ready 3"} {
 			time.Sleep(5 * time.Millisecond)
@@ -72,6 +73,14 @@ func TestTheTranscriptWaitsForWhatIsStillToCome(t *testing.T) {
 	}
 	if ms, err := line.guestTime(); err != nil || ms != 3 {
 		t.Errorf("guest time %d, %v", ms, err)
+	}
+	if _, err := transcript.wait(t.Context(), make(chan struct{}), "pid1 "); err != nil {
+		t.Fatal(err)
+	}
+	transcript.hear("omega: poweroff: asked")
+	transcript.tellAll()
+	if diff := cmp.Diff([]string{"pid1 1", "serving 2", "ready 3", "poweroff: asked"}, told); diff != "" {
+		t.Errorf("each line is told once: %s", diff)
 	}
 }
 

@@ -14,8 +14,12 @@ import (
 // was waiting for.
 var errMachineEnded = errors.New("the machine ended")
 
-// A transcript keeps what the guest itself said on its console, and when.
+// A transcript keeps what the guest itself said on its console, and when. One
+// goroutine hears, another waits; what it waited through is told on the way.
 type transcript struct {
+	tell func(saying)
+	told int // lines, by the waiting goroutine alone
+
 	mu    sync.Mutex // guards what follows
 	lines []saying
 	more  chan struct{} // closed and replaced at each line
@@ -27,7 +31,9 @@ type saying struct {
 	words string
 }
 
-func newTranscript() *transcript { return &transcript{more: make(chan struct{})} }
+func newTranscript(tell func(saying)) *transcript {
+	return &transcript{tell: tell, more: make(chan struct{})}
+}
 
 // hear takes in one console line.
 func (t *transcript) hear(line string) {
@@ -52,7 +58,8 @@ func (t *transcript) wait(ctx context.Context, done <-chan struct{}, prefix stri
 		lines, more := t.lines[seen:], t.more
 		seen = len(t.lines)
 		t.mu.Unlock()
-		for _, line := range lines {
+		for i, line := range lines {
+			t.tellUpTo(seen - len(lines) + i + 1)
 			if strings.HasPrefix(line.words, prefix) {
 				return line, nil
 			}
@@ -73,6 +80,20 @@ func (t *transcript) wait(ctx context.Context, done <-chan struct{}, prefix stri
 		}
 	}
 }
+
+// tellUpTo tells the first n lines, each once.
+func (t *transcript) tellUpTo(n int) {
+	t.mu.Lock()
+	lines := t.lines[min(t.told, n):n]
+	t.mu.Unlock()
+	t.told = max(t.told, n)
+	for _, line := range lines {
+		t.tell(line)
+	}
+}
+
+// tellAll tells what nobody waited for.
+func (t *transcript) tellAll() { t.tellUpTo(t.size()) }
 
 func (t *transcript) size() int {
 	t.mu.Lock()

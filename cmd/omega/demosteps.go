@@ -23,7 +23,7 @@ const bootLimit = 3 * time.Minute
 
 // boot starts the machine and waits for PID 1.
 func (d *demo) boot(ctx context.Context) error {
-	d.console = newTranscript()
+	d.console = newTranscript(func(s saying) { d.sayf("guest: %s", s.words) })
 	machine, err := startVM(ctx, d.e, bootOptions{Artifacts: d.artifacts.Dir, Config: d.config, OnLine: d.console.hear})
 	if err != nil {
 		return err
@@ -67,11 +67,6 @@ func (d *demo) phases(ctx context.Context) error {
 	// The guest could not print this line before it had a console.
 	boot := &d.report.Boot
 	boot.PID1.Wall = boot.PID1.Guest + boot.Serving.Wall - boot.Serving.Guest
-	var shown []string
-	for _, line := range d.console.said("phase ") {
-		shown = append(shown, strings.TrimPrefix(line.words, "phase "))
-	}
-	d.sayf("phases and the guest's clock in ms: %s", strings.Join(shown, ", "))
 	return nil
 }
 
@@ -84,9 +79,6 @@ func (d *demo) agents(ctx context.Context) error {
 	exited, err := d.hear(ctx, "agent planner exited")
 	if err != nil {
 		return err
-	}
-	for _, line := range d.console.said("agent ") {
-		d.sayf("guest: %s", line.words)
 	}
 	if code := strings.Fields(exited.words)[3]; code != "0" {
 		return errors.Join(fmt.Errorf("agent one: %s", exited.words), d.explain(ctx, "planner"))
@@ -249,14 +241,3 @@ func (d *demo) powerOff(ctx context.Context) error {
 
 // url is where the platform answers.
 func (d *demo) url() string { return fmt.Sprintf("https://127.0.0.1:%d", d.machine.Port) }
-
-// showConsole prints what the guest said last, to explain a failure.
-func (d *demo) showConsole() {
-	if d.console == nil {
-		return
-	}
-	lines := d.console.said("")
-	for _, line := range lines[max(0, len(lines)-20):] {
-		d.sayf("guest: %s", line.words)
-	}
-}

@@ -49,10 +49,10 @@ func (r *demoReport) json(w io.Writer) error {
 
 // table prints the report for people.
 func (r *demoReport) table(out io.Writer) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
-	row := func(name, value, more string) { fmt.Fprintf(w, "%s\t%s\t%s\t\n", name, value, more) }
-	row("", "", "")
+	row := func(name, value, more string) { fmt.Fprintf(w, "%s\t%10s\t%s\n", name, value, more) }
+	fmt.Fprintln(out)
 	for i, step := range r.Steps {
 		outcome := "ok"
 		if !step.OK {

@@ -111,7 +111,7 @@ func arguments(x *provenance.Entry) string {
 
 // plain makes text from an agent safe for a terminal and short enough for a line.
 func plain(s string) string {
-	const limit = 160
+	const limit = 200
 	var b strings.Builder
 	for _, r := range s {
 		if b.Len() >= limit {
