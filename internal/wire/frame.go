@@ -10,6 +10,11 @@ import (
 // maxError bounds the text of an error reply.
 const maxError = 4 << 10
 
+// maxDepth bounds nesting. Bodies carry JSON of agents and bundles that may use
+// strictjson's whole default depth; wrapping it must not make a frame that the
+// peer takes for a violation, because that ends the connection.
+const maxDepth = 64
+
 // frame is one message: a request has an op, a reply has none.
 type frame struct {
 	ID    uint64          `json:"id"`
@@ -63,5 +68,5 @@ func Body[T any](raw json.RawMessage) (T, error) {
 }
 
 func strict(raw []byte, v any) error {
-	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage})
+	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage, MaxDepth: maxDepth})
 }

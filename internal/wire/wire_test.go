@@ -83,6 +83,28 @@ func TestCallBringsBodiesOfAnySizeThereAndBack(t *testing.T) {
 	}
 }
 
+func TestForeignJSONInABodyDoesNotEndTheConnection(t *testing.T) {
+	type wrap struct {
+		Entry struct {
+			Input json.RawMessage `json:"input"`
+		} `json:"entry"`
+	}
+	cl := serve(t, map[string]Handler{"echo": func(_ context.Context, body json.RawMessage, _ []*os.File) (any, []*os.File, error) {
+		w, err := Body[wrap](body)
+		return w, nil, err
+	}})
+	// As deep as strictjson takes it from an agent.
+	deep := json.RawMessage(strings.Repeat("[", 32) + strings.Repeat("]", 32))
+	var want, got wrap
+	want.Entry.Input = deep
+	if _, err := cl.Call(within(t), "echo", want, &got); err != nil || string(got.Entry.Input) != string(deep) {
+		t.Errorf("deep JSON came back as %s, %v", got.Entry.Input, err)
+	}
+	if _, err := cl.Call(within(t), "echo", wrap{}, nil); err != nil {
+		t.Errorf("the connection is gone: %v", err)
+	}
+}
+
 func TestCallRefusesWhatIsTooLargeAndGoesOn(t *testing.T) {
 	cl := serve(t, map[string]Handler{
 		"echo": echoHandler,
