@@ -97,10 +97,15 @@ func (e Entry) wire() entryJSON {
 	}
 }
 
+// maxWire bounds the wire form: encoding/json writes one byte of an entry, such
+// as <, as six.
+const maxWire = 6 * MaxEntry
+
 // UnmarshalJSON reads the wire form and refuses fields that it does not know.
+// Encode holds what was read to MaxEntry.
 func (e *Entry) UnmarshalJSON(b []byte) error {
 	var w entryJSON
-	if err := strictjson.Decode(b, &w, strictjson.Limits{MaxBytes: MaxEntry}); err != nil {
+	if err := strictjson.Decode(b, &w, strictjson.Limits{MaxBytes: maxWire}); err != nil {
 		return fmt.Errorf("entry: %w", err)
 	}
 	identity, err := digest(w.Identity)
