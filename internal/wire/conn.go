@@ -166,7 +166,7 @@ func (c *Conn) receive() (msg []byte, files []*os.File, err error) {
 			return nil, files, fmt.Errorf("%w: message cut short", ErrProtocol)
 		case err != nil:
 			return nil, files, err
-		case len(fds) > 0 && !first || len(files) > MaxFiles:
+		case len(fds) > 0 && !first:
 			return nil, files, fmt.Errorf("%w: unexpected descriptors", ErrProtocol)
 		case c.buf[0] > packetMore:
 			return nil, files, fmt.Errorf("%w: packet header %d", ErrProtocol, c.buf[0])

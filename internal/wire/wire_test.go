@@ -409,6 +409,17 @@ func TestTooManyFilesAreRefused(t *testing.T) {
 	}
 }
 
+func TestFilesBelongToTheFirstPacketOnly(t *testing.T) {
+	a, b := ends(t)
+	go func() {
+		_ = a.sendPacket([]byte{packetMore, '{'}, nil)
+		_ = a.sendPacket([]byte{packetLast, '}'}, []*os.File{os.Stdin})
+	}()
+	if _, files, err := b.receive(); !errors.Is(err, ErrProtocol) || files != nil {
+		t.Errorf("receiving: %d files, %v", len(files), err)
+	}
+}
+
 func TestNewConnRefusesAStream(t *testing.T) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -154,16 +154,16 @@ func TestGetIsNotMisled(t *testing.T) {
 		script func([]byte) [][]byte
 	}{
 		{"silence", func([]byte) [][]byte { return nil }},
-		{"another transaction", answering(answer(offer, 8, hw, "10.0.2.15", full...), nil)},
-		{"another machine's offer", answering(answer(offer, 9, other, "10.0.2.15", full...), nil)},
+		{"another transaction", answering(answer(offer, 8, hw, "10.0.2.15", full...), answer(ack, 8, hw, "10.0.2.15", full...))},
+		{"another machine's offer", answering(answer(offer, 9, other, "10.0.2.15", full...), answer(ack, 9, other, "10.0.2.15", full...))},
 		{"garbage", answering([]byte("x"), nil)},
 		{"an ack nobody asked for", answering(answer(ack, 9, hw, "10.0.2.15", full...), nil)},
 		{"a refusal", answering(ok, answer(nak, 9, hw, "0.0.0.0", full...))},
 		{"an ack for another address", answering(ok, answer(ack, 9, hw, "10.0.2.16", full...))},
-		{"no server named", answering(answer(offer, 9, hw, "10.0.2.15", full[:12]...), nil)},
-		{"a loopback address", answering(answer(offer, 9, hw, "127.0.0.1", full...), nil)},
-		{"a multicast address", answering(answer(offer, 9, hw, "224.0.0.1", full...), nil)},
-		{"no address", answering(answer(offer, 9, hw, "0.0.0.0", full...), nil)},
+		{"no server named", answering(answer(offer, 9, hw, "10.0.2.15", full[:12]...), answer(ack, 9, hw, "10.0.2.15", full[:12]...))},
+		{"a loopback address", answering(answer(offer, 9, hw, "127.0.0.1", full...), answer(ack, 9, hw, "127.0.0.1", full...))},
+		{"a multicast address", answering(answer(offer, 9, hw, "224.0.0.1", full...), answer(ack, 9, hw, "224.0.0.1", full...))},
+		{"no address", answering(answer(offer, 9, hw, "0.0.0.0", full...), answer(ack, 9, hw, "0.0.0.0", full...))},
 		{"a flood", func([]byte) [][]byte {
 			out := make([][]byte, 200)
 			for i := range out {

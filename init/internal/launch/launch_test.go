@@ -91,7 +91,7 @@ func TestReadFrameTakesTheTextAndNothingElse(t *testing.T) {
 		{"zeros", make([]byte, 512)},
 		{"another magic", append([]byte("OMEGACFX"), disk(2, "{}")[8:]...)},
 		{"no text", disk(0, "")},
-		{"a length beyond the bound", disk(MaxConfig+1, good)},
+		{"a length beyond the bound", disk(MaxConfig+1, strings.Repeat(" ", MaxConfig+1))},
 		{"a length beyond the disk", disk(MaxConfig, good)},
 		{"a frame cut short", []byte("OMEGACFG\x00\x00")},
 	}
