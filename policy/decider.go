@@ -28,6 +28,9 @@ const (
 	maxModule   = 16 << 20
 	maxResult   = 1 << 20
 	maxReasons  = 16
+	// An entry of the log refuses longer texts (provenance, 1 KiB), and a denial
+	// that cannot be entered would be none.
+	maxReason = 900
 )
 
 // Decider runs one compiled policy. It is safe for concurrent use.
@@ -115,6 +118,11 @@ func decode(result []byte) Decision {
 	// A call can be wrong in many ways at once; an agent needs the first few,
 	// and an entry of the log holds no more.
 	out.Reasons = out.Reasons[:min(len(out.Reasons), maxReasons)]
+	for i, r := range out.Reasons {
+		if len(r) > maxReason {
+			out.Reasons[i] = strings.ToValidUTF8(r[:maxReason], "") + "…"
+		}
+	}
 	return out
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -164,6 +165,18 @@ func TestNothingIsKeptBetweenDecisions(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestLongReasonsAreCutToWhatTheLogTakes(t *testing.T) {
+	d := load(t, `package omega
+decision := {"decision":"deny","rule":"","reasons":["short", "`+strings.Repeat("né", 700)+`"],"labels":[]}`)
+	got := d.Decide(context.Background(), []byte(input))
+	if len(got.Reasons) != 2 || got.Reasons[0] != "short" {
+		t.Fatalf("%q", got.Reasons)
+	}
+	if long := got.Reasons[1]; len(long) > 1<<10 || len(long) < 800 || !utf8.ValidString(long) || !strings.HasSuffix(long, "…") {
+		t.Errorf("%d bytes: %q", len(long), long)
+	}
 }
 
 func TestClosedDeciderDenies(t *testing.T) {
