@@ -23,7 +23,9 @@ type frame struct {
 	Body  json.RawMessage `json:"body,omitempty"`
 }
 
-// encode makes the frame's bytes; a nil body is left out.
+// encode makes the frame's bytes; a nil body is left out. It refuses what the
+// peer would take for a violation: a body can carry foreign JSON, and that must
+// cost its sender one call, not both ends the connection.
 func (f *frame) encode(body any) ([]byte, error) {
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -38,6 +40,9 @@ func (f *frame) encode(body any) ([]byte, error) {
 	}
 	if len(b) > MaxMessage {
 		return nil, ErrTooLarge
+	}
+	if err := strict(b, new(frame)); err != nil {
+		return nil, fmt.Errorf("encoding frame: %w", err)
 	}
 	return b, nil
 }

@@ -105,6 +105,33 @@ func TestForeignJSONInABodyDoesNotEndTheConnection(t *testing.T) {
 	}
 }
 
+func TestJSONThatThePeerWouldRefuseCostsOneCallOnly(t *testing.T) {
+	bad := map[string]json.RawMessage{
+		"a key twice":      json.RawMessage(`{"text":"a","text":"b"}`),
+		"a lone surrogate": json.RawMessage(`{"text":"\ud800"}`),
+		"not UTF-8":        json.RawMessage("{\"text\":\"\xff\"}"),
+		"too deep":         json.RawMessage(strings.Repeat("[", 80) + strings.Repeat("]", 80)),
+	}
+	for name, body := range bad {
+		t.Run(name, func(t *testing.T) {
+			cl := serve(t, map[string]Handler{
+				"echo": echoHandler,
+				"bad":  func(context.Context, json.RawMessage, []*os.File) (any, []*os.File, error) { return body, nil, nil },
+			})
+			if _, err := cl.Call(within(t), "echo", body, nil); err == nil {
+				t.Error("the request was sent")
+			}
+			if _, err := cl.Call(within(t), "bad", nil, new(json.RawMessage)); err == nil {
+				t.Error("the answer was sent")
+			}
+			var got echo
+			if _, err := cl.Call(within(t), "echo", echo{Text: "still here"}, &got); err != nil || got.Text != "still here" {
+				t.Errorf("after that: %q, %v", got.Text, err)
+			}
+		})
+	}
+}
+
 func TestCallRefusesWhatIsTooLargeAndGoesOn(t *testing.T) {
 	cl := serve(t, map[string]Handler{
 		"echo": echoHandler,
