@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"strconv"
 	"strings"
 )
 
@@ -61,7 +60,7 @@ func (s shape) object(v any, t reflect.Type, path string) error {
 		if !known {
 			return fmt.Errorf("json: %s: unknown field %q", clip(path), clip(key))
 		}
-		if err := s.check(e, ft, path+"."+key); err != nil {
+		if err := s.check(e, ft, under(path, key)); err != nil {
 			return err
 		}
 	}
@@ -77,7 +76,7 @@ func (s shape) dictionary(v any, t reflect.Type, path string) error {
 		return fmt.Errorf("json: %s: not an object", clip(path))
 	}
 	for key, e := range m {
-		if err := s.check(e, t.Elem(), path+"."+key); err != nil {
+		if err := s.check(e, t.Elem(), under(path, key)); err != nil {
 			return err
 		}
 	}
@@ -103,7 +102,7 @@ func (s shape) list(v any, t reflect.Type, path string) error {
 		return fmt.Errorf("json: %s: %d elements, want %d", clip(path), len(a), t.Len())
 	}
 	for i, e := range a {
-		if err := s.check(e, t.Elem(), path+"["+strconv.Itoa(i)+"]"); err != nil {
+		if err := s.check(e, t.Elem(), element(path, i)); err != nil {
 			return err
 		}
 	}
@@ -120,13 +119,13 @@ func numbers(v any, path string) error {
 		}
 	case []any:
 		for i, e := range v {
-			if err := numbers(e, path+"["+strconv.Itoa(i)+"]"); err != nil {
+			if err := numbers(e, element(path, i)); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
 		for key, e := range v {
-			if err := numbers(e, path+"."+key); err != nil {
+			if err := numbers(e, under(path, key)); err != nil {
 				return err
 			}
 		}

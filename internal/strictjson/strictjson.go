@@ -19,14 +19,16 @@ import (
 )
 
 const (
-	defaultMaxBytes = 64 << 10
-	defaultMaxDepth = 32
+	defaultMaxBytes  = 64 << 10
+	defaultMaxDepth  = 32
+	defaultMaxValues = 64 << 10
 )
 
 // Limits bounds one Decode. The zero value is the strict one.
 type Limits struct {
 	MaxBytes     int  // 0 means 64 KiB
 	MaxDepth     int  // 0 means 32 nested objects or arrays
+	MaxValues    int  // 0 means 65536; in memory a value of two bytes takes hundreds
 	AllowUnknown bool // lets fields pass that the type does not have
 }
 
@@ -42,6 +44,13 @@ func (l Limits) depth() int {
 		return defaultMaxDepth
 	}
 	return l.MaxDepth
+}
+
+func (l Limits) values() int {
+	if l.MaxValues == 0 {
+		return defaultMaxValues
+	}
+	return l.MaxValues
 }
 
 // Decode reads exactly one JSON value from b into v.
@@ -84,12 +93,21 @@ func parse(b []byte, o Limits) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	return value(d, o.depth(), "$")
+	return (&walker{d: d, left: o.values()}).value(o.depth(), "$")
 }
 
-// value reads the next value of text that json.Valid has accepted.
-func value(d *json.Decoder, depth int, path string) (any, error) {
-	tok, err := d.Token()
+// walker reads text that json.Valid has accepted.
+type walker struct {
+	d    *json.Decoder
+	left int // values that may still come
+}
+
+// value reads the next value.
+func (w *walker) value(depth int, path string) (any, error) {
+	if w.left--; w.left < 0 {
+		return nil, errors.New("json: too many values")
+	}
+	tok, err := w.d.Token()
 	if err != nil {
 		return nil, fmt.Errorf("json: %w", err)
 	}
@@ -101,15 +119,15 @@ func value(d *json.Decoder, depth int, path string) (any, error) {
 		return nil, fmt.Errorf("json: %s: nested too deeply", clip(path))
 	}
 	if delim == '{' {
-		return object(d, depth-1, path)
+		return w.object(depth-1, path)
 	}
-	return array(d, depth-1, path)
+	return w.array(depth-1, path)
 }
 
-func object(d *json.Decoder, depth int, path string) (any, error) {
+func (w *walker) object(depth int, path string) (any, error) {
 	m := map[string]any{}
-	for d.More() {
-		tok, err := d.Token()
+	for w.d.More() {
+		tok, err := w.d.Token()
 		if err != nil {
 			return nil, fmt.Errorf("json: %w", err)
 		}
@@ -120,24 +138,24 @@ func object(d *json.Decoder, depth int, path string) (any, error) {
 		if _, dup := m[key]; dup {
 			return nil, fmt.Errorf("json: %s: duplicate key %q", clip(path), clip(key))
 		}
-		if m[key], err = value(d, depth, path+"."+key); err != nil {
+		if m[key], err = w.value(depth, under(path, key)); err != nil {
 			return nil, err
 		}
 	}
-	_, err := d.Token() // the closing brace
+	_, err := w.d.Token() // the closing brace
 	return m, err
 }
 
-func array(d *json.Decoder, depth int, path string) (any, error) {
+func (w *walker) array(depth int, path string) (any, error) {
 	a := []any{}
-	for d.More() {
-		e, err := value(d, depth, path+"["+strconv.Itoa(len(a))+"]")
+	for w.d.More() {
+		e, err := w.value(depth, element(path, len(a)))
 		if err != nil {
 			return nil, err
 		}
 		a = append(a, e)
 	}
-	_, err := d.Token() // the closing bracket
+	_, err := w.d.Token() // the closing bracket
 	return a, err
 }
 
@@ -178,11 +196,29 @@ func hex4(b []byte) uint64 {
 	return n
 }
 
+// mostText is how much foreign text an error repeats.
+const mostText = 80
+
 // clip keeps foreign text in an error short.
 func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
+	if len(s) <= mostText {
 		return s
 	}
-	return s[:most] + "…"
+	return s[:mostText] + "…"
+}
+
+// under and element name a place below path. A path that is long already stays
+// as it is: every value has one, and a long key must not be copied for each.
+func under(path, key string) string {
+	if len(path) > mostText {
+		return path
+	}
+	return path + "." + clip(key)
+}
+
+func element(path string, i int) string {
+	if len(path) > mostText {
+		return path
+	}
+	return path + "[" + strconv.Itoa(i) + "]"
 }

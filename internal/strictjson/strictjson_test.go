@@ -2,6 +2,7 @@ package strictjson
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -65,6 +66,9 @@ func TestDecodeRefusesWhatHasTwoReadings(t *testing.T) {
 		{"too deep", `{"raw":[[[1]]]}`, Limits{MaxDepth: 3}, "nested too deeply"},
 		{"just deep enough", `{"raw":[[1]]}`, Limits{MaxDepth: 3}, ""},
 		{"default depth", `{"raw":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, Limits{}, "nested too deeply"},
+		{"too many values", `{"raw":[1,2,3]}`, Limits{MaxValues: 4}, "too many values"},
+		{"just few enough values", `{"raw":[1,2,3]}`, Limits{MaxValues: 5}, ""},
+		{"default number of values", `{"raw":[` + strings.Repeat("0,", 65535) + `0]}`, Limits{MaxBytes: 1 << 20}, "too many values"},
 		{"array where an object is due", `[]`, Limits{}, "not an object"},
 		{"wrong type", `{"name":1}`, Limits{}, "cannot unmarshal"},
 	}
@@ -79,6 +83,20 @@ func TestDecodeRefusesWhatHasTwoReadings(t *testing.T) {
 				t.Fatalf("got %v, want an error with %q", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestALongKeyIsNotCopiedForEachValueBelowIt(t *testing.T) {
+	text := `{"any":{"` + strings.Repeat("k", 512<<10) + `":[` + strings.Repeat("0,", 1000) + `0]}}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var v sample
+	if err := Decode([]byte(text), &v, Limits{MaxBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 32<<20 {
+		t.Errorf("%d MiB for a text of %d KiB", took>>20, len(text)>>10)
 	}
 }
 

@@ -72,6 +72,8 @@ func Body[T any](raw json.RawMessage) (T, error) {
 	return v, nil
 }
 
+// strict decodes what a peer sent. How many values a body may have is for who
+// took them from outside: here one too many would end the connection.
 func strict(raw []byte, v any) error {
-	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage, MaxDepth: maxDepth})
+	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage, MaxDepth: maxDepth, MaxValues: MaxMessage})
 }
