@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,14 @@ const (
 // requestTimeout bounds how long one request may wait for another child.
 const requestTimeout = 30 * time.Second
 
+const (
+	// maxLogFiles bounds how many files of the log are held in memory at once: a
+	// bundle of entries can have 16 MiB, and agents decide what is in it.
+	maxLogFiles = 4
+	// smallFile is what a slow reader may hold without counting: all but bundles.
+	smallFile = 64 << 10
+)
+
 // ErrNotFound reports that the log has no such file (yet).
 var ErrNotFound = errors.New("not found")
 
@@ -41,11 +50,14 @@ type Front struct {
 
 // Handler returns the routes. What is not listed is 404.
 func (f *Front) Handler() http.Handler {
+	short := http.NewServeMux()
+	short.HandleFunc("GET "+EvidencePath, f.evidence)
+	short.HandleFunc("GET "+ReadyPath, f.ready)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+EvidencePath, f.evidence)
-	mux.HandleFunc("GET "+ReadyPath, f.ready)
-	mux.HandleFunc("GET "+LogPrefix, f.logFile)
-	return http.TimeoutHandler(mux, requestTimeout, `{"error":"timed out"}`)
+	mux.Handle("GET "+LogPrefix, f.logFiles(make(chan struct{}, maxLogFiles)))
+	// TimeoutHandler keeps a copy of each answer: not for large ones.
+	mux.Handle("/", http.TimeoutHandler(short, requestTimeout, `{"error":"timed out"}`))
+	return mux
 }
 
 func (f *Front) evidence(w http.ResponseWriter, r *http.Request) {
@@ -75,9 +87,30 @@ func (f *Front) ready(w http.ResponseWriter, _ *http.Request) {
 	write(w, "application/json", []byte(`{"ready":true}`))
 }
 
-func (f *Front) logFile(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(r.URL.Path, LogPrefix)
-	body, err := f.LogFile(r.Context(), path)
+// logFiles serves the log, with at most cap(slots) large files at once.
+func (f *Front) logFiles(slots chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			w.Header().Set("Retry-After", "1")
+			fail(w, http.StatusServiceUnavailable, "too many large files of the log are being read; try again")
+			return
+		}
+		release := sync.OnceFunc(func() { <-slots })
+		defer release()
+		path := strings.TrimPrefix(r.URL.Path, LogPrefix)
+		body, err := f.LogFile(ctx, path)
+		if len(body) <= smallFile {
+			release()
+		}
+		f.sendLogFile(w, path, body, err)
+	}
+}
+
+func (f *Front) sendLogFile(w http.ResponseWriter, path string, body []byte, err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		fail(w, http.StatusNotFound, "the log has no such file")

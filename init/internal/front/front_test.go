@@ -12,6 +12,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,7 +88,7 @@ func TestTheCertificateCarriesTheKeyThatEvidenceNames(t *testing.T) {
 	go func() { served <- Serve(ctx, l, id, testFront().Handler(), slog.New(slog.DiscardHandler)) }()
 
 	var seen [32]byte
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{
 		InsecureSkipVerify: true, // the key is compared below, as a verifier does
 		VerifyConnection: func(s tls.ConnectionState) error {
 			spki, err := x509.MarshalPKIXPublicKey(s.PeerCertificates[0].PublicKey)
@@ -102,6 +105,9 @@ func TestTheCertificateCarriesTheKeyThatEvidenceNames(t *testing.T) {
 	if body, _ := io.ReadAll(resp.Body); string(body) != "note" {
 		t.Errorf("body = %q", body)
 	}
+	if resp.ProtoMajor != 1 {
+		t.Errorf("%s is spoken, which has no bound on requests", resp.Proto)
+	}
 	if seen != id.KeyDigest {
 		t.Error("the connection's key is not the identity's")
 	}
@@ -113,5 +119,104 @@ func TestTheCertificateCarriesTheKeyThatEvidenceNames(t *testing.T) {
 	cancel()
 	if err := <-served; !errors.Is(err, context.Canceled) {
 		t.Errorf("Serve ended with %v", err)
+	}
+}
+
+func TestLargeLogFilesAreServedAFewAtATime(t *testing.T) {
+	var now, all atomic.Int32
+	proceed := make(chan struct{})
+	f := testFront()
+	f.LogFile = func(context.Context, string) ([]byte, error) {
+		all.Add(1)
+		if now.Add(1) > maxLogFiles {
+			t.Error("too many files at once")
+		}
+		defer now.Add(-1)
+		<-proceed
+		return make([]byte, smallFile+1), nil
+	}
+	h := f.Handler()
+	var wg sync.WaitGroup
+	for range 5 * maxLogFiles {
+		wg.Go(func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", "/log/tile/entries/000", nil))
+			if w.Code != 200 || w.Body.Len() != smallFile+1 {
+				t.Errorf("answer %d with %d bytes", w.Code, w.Body.Len())
+			}
+		})
+	}
+	for now.Load() < maxLogFiles {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond)
+	close(proceed)
+	wg.Wait()
+	if all.Load() != 5*maxLogFiles {
+		t.Errorf("%d files read, want %d", all.Load(), 5*maxLogFiles)
+	}
+}
+
+// blocked is a client that does not read its answer.
+type blocked struct {
+	*httptest.ResponseRecorder
+	until chan struct{}
+}
+
+func (b blocked) Write(p []byte) (int, error) { <-b.until; return b.ResponseRecorder.Write(p) }
+
+func TestASlowReaderOfSmallLogFilesKeepsNobodyOut(t *testing.T) {
+	h := testFront().Handler()
+	until := make(chan struct{})
+	var wg sync.WaitGroup
+	for range maxLogFiles + 1 {
+		wg.Go(func() {
+			h.ServeHTTP(blocked{httptest.NewRecorder(), until}, httptest.NewRequest("GET", "/log/checkpoint", nil))
+		})
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/log/checkpoint", nil))
+	if w.Code != 200 {
+		t.Errorf("answer %d", w.Code)
+	}
+	close(until)
+	wg.Wait()
+}
+
+// flaky is a listener whose Accept fails twice before each connection.
+type flaky struct {
+	net.Listener
+	calls int
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	if f.calls++; f.calls%3 != 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.ENOMEM}
+	}
+	return f.Listener.Accept()
+}
+
+func TestAMomentWithoutMemoryDoesNotEndTheListener(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limited{Listener: &flaky{Listener: inner}, slots: make(chan struct{}, 2)}
+	for range 2 {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got, err := l.Accept()
+		if err != nil {
+			t.Fatalf("Accept ended: %v", err)
+		}
+		defer got.Close()
+	}
+	inner.Close()
+	l.slots = make(chan struct{}, 1)
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a closed listener gives %v", err)
 	}
 }

@@ -65,10 +65,15 @@ func NewIdentity(notBefore time.Time) (*Identity, error) {
 	}, nil
 }
 
-// Serve accepts connections on l until ctx ends.
+// Serve accepts connections on l until ctx ends. It speaks HTTP/1.1 only: with
+// HTTP/2 each of the connections could hold hundreds of requests, and the
+// process would run out of memory, which ends the platform.
 func Serve(ctx context.Context, l net.Listener, id *Identity, h http.Handler, log *slog.Logger) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	server := &http.Server{
 		Handler:           h,
+		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      2 * requestTimeout,
@@ -95,14 +100,24 @@ type limited struct {
 	slots chan struct{}
 }
 
+// acceptPause is the wait after a connection that could not be accepted.
+const acceptPause = 50 * time.Millisecond
+
+// Accept fails only once the listener is closed. Whatever else goes wrong (no
+// memory, no descriptors) passes, and the server must outlive it.
 func (l *limited) Accept() (net.Conn, error) {
 	l.slots <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil:
+			return &slotConn{Conn: c, slots: l.slots}, nil
+		case errors.Is(err, net.ErrClosed):
+			<-l.slots
+			return nil, err
+		}
+		time.Sleep(acceptPause)
 	}
-	return &slotConn{Conn: c, slots: l.slots}, nil
 }
 
 // slotConn gives its slot back when it is closed, once.
