@@ -146,7 +146,7 @@ func TestTheLockFileParsesAndNamesWhatTheBuildFetches(t *testing.T) {
 	for _, e := range s.lock.Entries {
 		names = append(names, e.Name)
 	}
-	want := []string{"linux-source-6.12", "ovmf-amdsev", "ca-certificates", "qemu-system-x86", "qemu-system-data", "seabios"}
+	want := []string{"linux-source-6.12", "ovmf-amdsev", "systemd-stub", "ca-certificates", "qemu-system-x86", "qemu-system-data", "seabios"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
