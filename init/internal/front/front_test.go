@@ -160,22 +160,32 @@ func TestLargeLogFilesAreServedAFewAtATime(t *testing.T) {
 // blocked is a client that does not read its answer.
 type blocked struct {
 	*httptest.ResponseRecorder
+	stuck *atomic.Int32
 	until chan struct{}
 }
 
-func (b blocked) Write(p []byte) (int, error) { <-b.until; return b.ResponseRecorder.Write(p) }
+func (b blocked) Write(p []byte) (int, error) {
+	b.stuck.Add(1)
+	<-b.until
+	return b.ResponseRecorder.Write(p)
+}
 
 func TestASlowReaderOfSmallLogFilesKeepsNobodyOut(t *testing.T) {
 	h := testFront().Handler()
-	until := make(chan struct{})
+	until, stuck := make(chan struct{}), new(atomic.Int32)
 	var wg sync.WaitGroup
-	for range maxLogFiles + 1 {
+	for range maxLogFiles {
 		wg.Go(func() {
-			h.ServeHTTP(blocked{httptest.NewRecorder(), until}, httptest.NewRequest("GET", "/log/checkpoint", nil))
+			h.ServeHTTP(blocked{httptest.NewRecorder(), stuck, until}, httptest.NewRequest("GET", "/log/checkpoint", nil))
 		})
 	}
+	for stuck.Load() < maxLogFiles {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/log/checkpoint", nil))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/log/checkpoint", nil))
 	if w.Code != 200 {
 		t.Errorf("answer %d", w.Code)
 	}
