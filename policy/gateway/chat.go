@@ -20,7 +20,7 @@ func (l *link) serveChat(w http.ResponseWriter, r *http.Request) {
 		l.refuse(w, r, "chat completions are asked for with POST")
 		return
 	}
-	body, err := readBody(r)
+	body, err := readBody(r, maxChat)
 	if err != nil {
 		l.refuseChat(w, r, "", "request: "+err.Error())
 		return

@@ -85,7 +85,7 @@ type chatPart struct {
 // outside of the gateway's sight.
 func parseChat(b []byte) (*chat, error) {
 	var c chat
-	if err := strictjson.Decode(b, &c, strictjson.Limits{MaxBytes: maxRequest}); err != nil {
+	if err := strictjson.Decode(b, &c, strictjson.Limits{MaxBytes: maxChat, MaxValues: maxChatValues}); err != nil {
 		return nil, fmt.Errorf("request: %w; only the plain fields of chat completions pass", err)
 	}
 	if c.Model == "" || len(c.Messages) == 0 {
@@ -123,7 +123,7 @@ func (m *chatMessage) check() error {
 		return nil
 	}
 	var parts []chatPart
-	if err := strictjson.Decode(m.Content, &parts, strictjson.Limits{MaxBytes: maxRequest}); err != nil {
+	if err := strictjson.Decode(m.Content, &parts, strictjson.Limits{MaxBytes: maxChat, MaxValues: maxChatValues}); err != nil {
 		return fmt.Errorf("content: %w", err)
 	}
 	for _, p := range parts {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 )
 
 // stream passes a model's events as they come, each read strictly and written
@@ -14,7 +15,10 @@ import (
 func (l *link) stream(w http.ResponseWriter, r *http.Request, resp *http.Response, in *intent) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	flush := http.NewResponseController(w).Flush
+	control := http.NewResponseController(w)
+	flush := control.Flush
+	// An agent that does not read must not hold back the outcome of its call.
+	_ = control.SetWriteDeadline(time.Now().Add(l.g.cfg.Timeout))
 	sum, size := sha256.New(), 0
 	out := io.MultiWriter(w, sum)
 	err := eachEvent(resp.Body, func(data []byte) error {

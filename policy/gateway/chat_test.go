@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"omega/policy/provenance"
 )
@@ -60,6 +62,25 @@ func TestChatStreams(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatDoesNotReadCannotHoldBackTheOutcome(t *testing.T) {
+	chunk := `{"choices":[{"delta":{"content":"` + strings.Repeat("h", 64<<10) + `"}}]}`
+	w := newWorld(t, func(w *world) {
+		w.llm.stream = append(slices.Repeat([]string{chunk}, 32), "[DONE]")
+		w.cfg.Timeout = time.Second
+	})
+	w.client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
+	ask := `{"model":"scripted","stream":true,"messages":[{"role":"user","content":"x"}]}`
+	resp, err := w.client.Post("http://127.0.0.1:3128"+chatPath, "application/json", strings.NewReader(ask))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for end := time.Now().Add(10 * time.Second); len(w.log.kinds()) < 2 && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	w.wantLog("intent permit think", "outcome error")
+}
+
 // read posts and returns what came before the stream broke.
 func (w *world) read(path, body string) (string, error) {
 	resp, err := w.client.Post("http://127.0.0.1:3128"+path, "application/json", strings.NewReader(body))
@@ -98,6 +119,7 @@ func TestChatRefusesWhatActsOutsideOfItsSight(t *testing.T) {
 		{"no model", `{"messages":[{"role":"user","content":"x"}]}`, "names no model"},
 		{"duplicate key", with(`,"model":"other"`), "duplicate key"},
 		{"other case", with(`,"Model":"other"`), "unknown field"},
+		{"very many values", with(`,"stop":[` + strings.Repeat("{},", 33<<10) + `0]`), "too many values"},
 		{"trailing bytes", with("") + "{}", "not one complete value"},
 		{"batch", "[" + with("") + "]", "not an object"},
 	}
@@ -181,7 +203,8 @@ func TestChatWithoutItsEntryDoesNotHappen(t *testing.T) {
 			}
 		})
 		r := w.do("POST", chatPath, `{"model":"scripted","messages":[{"role":"user","content":"x"}]}`)
-		if r.status != http.StatusServiceUnavailable || strings.Contains(r.body, "content") {
+		if r.status != http.StatusServiceUnavailable || strings.Contains(r.body, "content") ||
+			strings.Contains(r.body, "nothing was done") != (kind == provenance.KindIntent) {
 			t.Errorf("%s: %d %s", kind, r.status, r.body)
 		}
 		if kind == provenance.KindIntent && len(w.llm.bodies) > 0 {

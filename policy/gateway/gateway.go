@@ -122,7 +122,7 @@ func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) err
 	srv := &http.Server{
 		Handler:        l,
 		Protocols:      &protocols,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 64},
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		MaxHeaderBytes: 32 << 10,
 		ErrorLog:       slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return ctx },

@@ -17,6 +17,9 @@ import (
 // bodyTime is how long an agent may take to send one request.
 const bodyTime = 30 * time.Second
 
+// maxStreams bounds an agent's calls at once; further ones wait in the shim.
+const maxStreams = 16
+
 // link is one agent's way out.
 type link struct {
 	g       *Gateway
@@ -86,13 +89,11 @@ func (l *link) refuse(w http.ResponseWriter, r *http.Request, reason string) {
 	replyError(w, http.StatusForbidden, "policy_denied", reason)
 }
 
-// unrecorded answers when the log did not take an entry: nothing was done.
+// unrecorded answers when the log did not take an entry.
 func (l *link) unrecorded(w http.ResponseWriter, err error) {
 	l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
-	replyError(w, http.StatusServiceUnavailable, "not_recorded", wordsUnrecorded)
+	replyError(w, http.StatusServiceUnavailable, "not_recorded", withheld(err))
 }
-
-const wordsUnrecorded = "the provenance log did not take the entry, so nothing was done"
 
 func (l *link) serverNames() []string {
 	var out []string

@@ -16,7 +16,7 @@ func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, s *server) {
 		replyError(w, http.StatusMethodNotAllowed, "method_not_allowed", "the gateway sends nothing unasked and keeps no session; use POST")
 		return
 	}
-	body, err := readBody(r)
+	body, err := readBody(r, maxCall)
 	if err != nil {
 		l.refuseRPC(w, r, s, nil, rpcErrorf(http.StatusBadRequest, codeParse, "request: %v", err))
 		return
@@ -47,7 +47,7 @@ func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, s *server) {
 func (l *link) refuseRPC(w http.ResponseWriter, r *http.Request, s *server, id json.RawMessage, fault *rpcError) {
 	if err := l.recordRefusal(r.Context(), "mcp", s.Name, fault.Message); err != nil {
 		l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
-		fault = rpcErrorf(http.StatusServiceUnavailable, codeInternal, wordsUnrecorded)
+		fault = rpcErrorf(http.StatusServiceUnavailable, codeInternal, "%s", withheld(err))
 	}
 	replyRPC(w, id, nil, fault)
 }

@@ -162,7 +162,7 @@ func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 		{"batch", "POST", "/mcp/files", "[" + callBody + "]", nil, 400, "batches"},
 		{"two messages", "POST", "/mcp/files", callBody + callBody, nil, 400, "not one complete value"},
 		{"too deep", "POST", "/mcp/files", strings.Replace(callBody, `"/data/public/a"`, strings.Repeat("[", 40)+strings.Repeat("]", 40), 1), nil, 400, "nested too deeply"},
-		{"too long", "POST", "/mcp/files", strings.Replace(callBody, "/a", "/"+strings.Repeat("a", 1<<20), 1), nil, 400, "longer than the limit"},
+		{"too long", "POST", "/mcp/files", strings.Replace(callBody, "/a", "/"+strings.Repeat("a", 128<<10), 1), nil, 400, "longer than the limit"},
 		{"inexact number", "POST", "/mcp/files", strings.Replace(callBody, `"/data/public/a"`, `9007199254740993`, 1), nil, 200, "beyond 2^53"},
 		{"larger than an entry", "POST", "/mcp/files", strings.Replace(callBody, "/a", "/"+strings.Repeat("a", 50<<10), 1), nil, 200, "larger than what can be logged"},
 		{"an answer instead of a request", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"result":{}}`, nil, 400, "unknown field"},
@@ -351,7 +351,8 @@ func TestNothingHappensWithoutItsEntry(t *testing.T) {
 				return nil
 			}
 		})
-		if text, _ := w.call("files", "read", `{"path":"/data/public/a"}`); strings.Contains(text, "RESULT") {
+		text, _ := w.call("files", "read", `{"path":"/data/public/a"}`)
+		if strings.Contains(text, "RESULT") || !strings.Contains(text, "may have been carried out") {
 			t.Errorf("%q", text)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -82,7 +83,19 @@ func (i *intent) outcome(ctx context.Context, r result) error {
 	}
 	e.Intent, e.Rule, e.Result = &i.index, i.rule, json.RawMessage(raw)
 	if _, err := i.link.record(ctx, e); err != nil {
-		return fmt.Errorf("outcome: %w", err)
+		return fmt.Errorf("%w: %w", errOutcome, err)
 	}
 	return nil
+}
+
+// errOutcome reports a call that was carried out and whose outcome was not entered.
+var errOutcome = errors.New("outcome")
+
+// withheld tells an agent that the log did not take an entry. Whoever repeats a
+// call that has been carried out does it twice.
+func withheld(err error) string {
+	if errors.Is(err, errOutcome) {
+		return "the call may have been carried out, but the provenance log did not take its outcome, so the result is withheld"
+	}
+	return "the provenance log did not take the entry, so nothing was done"
 }

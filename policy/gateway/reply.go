@@ -10,8 +10,15 @@ import (
 	"omega/internal/strictjson"
 )
 
-// maxRequest bounds what an agent sends in one request.
-const maxRequest = 1 << 20
+// What an agent may send in one request. A tool call is entered in the log, so
+// it is small (maxInput) and the rest of the message is envelope; a chat brings
+// images along. The number of values bounds what parsing takes: 16 requests at
+// once (maxStreams) of small objects would otherwise fill the gateway's memory.
+const (
+	maxCall       = 128 << 10
+	maxChat       = 1 << 20
+	maxChatValues = 32 << 10
+)
 
 // maxAnswer bounds what an upstream sends in one answer.
 const maxAnswer = 4 << 20
@@ -22,14 +29,14 @@ const maxAnswerDepth = 64
 var errTooLong = errors.New("longer than the limit")
 
 // readBody reads an agent's request.
-func readBody(r *http.Request) ([]byte, error) {
+func readBody(r *http.Request, most int64) ([]byte, error) {
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/json" {
 		return nil, errors.New("content type is not application/json")
 	}
 	if r.Header.Get("Content-Encoding") != "" {
 		return nil, errors.New("encoded bodies are not read")
 	}
-	return readAll(r.Body, maxRequest)
+	return readAll(r.Body, most)
 }
 
 func readAll(r io.Reader, most int64) ([]byte, error) {

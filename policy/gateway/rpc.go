@@ -62,7 +62,7 @@ var methodForm = regexp.MustCompile(`^[a-zA-Z0-9/_-]{1,64}$`)
 // refused, and so is an answer, since the gateway asks agents nothing.
 func parseRequest(b []byte) (*request, *rpcError) {
 	var m request
-	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxRequest}); err != nil {
+	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxCall}); err != nil {
 		return nil, rpcErrorf(http.StatusBadRequest, codeParse, "one JSON-RPC request is wanted, without batches or duplicate keys: %v", err)
 	}
 	switch {
@@ -88,7 +88,7 @@ func (m *request) params(into any, loose bool) *rpcError {
 	if len(raw) == 0 || string(raw) == "null" {
 		raw = json.RawMessage("{}")
 	}
-	limits := strictjson.Limits{MaxBytes: maxRequest, AllowUnknown: loose}
+	limits := strictjson.Limits{MaxBytes: maxCall, AllowUnknown: loose}
 	if err := strictjson.Decode(raw, into, limits); err != nil {
 		return rpcErrorf(http.StatusOK, codeParams, "parameters of %s: %v", m.Method, err)
 	}

@@ -226,7 +226,7 @@ func (c *mcpCall) finish(ctx context.Context, in *intent, r result, fault *rpcEr
 
 func (c *mcpCall) unrecorded(err error) *rpcError {
 	c.link.g.cfg.Log.Error("entry not recorded", "agent", c.link.agent.Instance, "error", err)
-	return rpcErrorf(http.StatusServiceUnavailable, codeInternal, wordsUnrecorded)
+	return rpcErrorf(http.StatusServiceUnavailable, codeInternal, "%s", withheld(err))
 }
 
 func sortedNames(pins map[string]pin) []string {
