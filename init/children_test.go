@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,6 +54,22 @@ func TestOnlySandboxdStaysRootAndEveryChildIsFiltered(t *testing.T) {
 		}
 		if s.once != (s.name == "config") {
 			t.Errorf("%s: once is %v", s.name, s.once)
+		}
+	}
+}
+
+func TestGoCollectsGarbageBeforeTheKernelKillsAChild(t *testing.T) {
+	n := &nursery{}
+	for i := range children {
+		s := &children[i]
+		limit := int64(0)
+		for _, e := range n.env(s, nil) {
+			if v, ok := strings.CutPrefix(e, "GOMEMLIMIT="); ok {
+				limit, _ = strconv.ParseInt(v, 10, 64)
+			}
+		}
+		if s.memory > 0 && (limit <= s.memory/2 || limit >= s.memory) {
+			t.Errorf("%s: Go's limit is %d, the kernel's %d", s.name, limit, s.memory)
 		}
 	}
 }

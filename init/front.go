@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -116,10 +115,21 @@ func (f *frontChild) logFile(ctx context.Context, path string) ([]byte, error) {
 	case len(files) != 1:
 		return nil, errors.New("log: an answer without its file")
 	}
-	// The writer left the file's offset at its end; a section starts at zero.
-	b, err := io.ReadAll(io.NewSectionReader(files[0], 0, maxLogFile+1))
-	if err != nil || len(b) > maxLogFile {
-		return nil, fmt.Errorf("log file of over %d bytes: %w", maxLogFile, err)
+	return readFile(files[0])
+}
+
+// readFile reads a file of the log. The writer left its offset at its end.
+func readFile(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("log file: %w", err)
+	}
+	if info.Size() > maxLogFile {
+		return nil, fmt.Errorf("log file of %d bytes is over %d", info.Size(), maxLogFile)
+	}
+	b := make([]byte, info.Size()) // at once: several may be read, and growing takes twice the memory
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return nil, fmt.Errorf("log file: %w", err)
 	}
 	return b, nil
 }

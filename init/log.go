@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +22,9 @@ import (
 // logChild keeps the provenance log: the others append to it, the front reads
 // its public form, and the signer signs its checkpoints.
 type logChild struct {
-	c      *child
-	signer *wire.Client
+	c       *child
+	signer  *wire.Client
+	reading sync.Mutex // one file at a time: a bundle of entries can have 16 MiB
 
 	mu  sync.Mutex // guards what follows
 	log *writer.Writer
@@ -34,14 +36,26 @@ func runLog(ctx context.Context, c *child) error {
 		return err
 	}
 	l := &logChild{c: c, signer: signer}
-	add := map[string]wire.Handler{opAppend: handle(l.append)}
-	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1":     {opStart: handleFile(l.start), opAppend: handle(l.append)},
-		"gateway":  add,
-		"fetcher":  add,
-		"sandboxd": add,
-		"front":    {opRead: l.read},
-	})
+	handlers := map[string]map[string]wire.Handler{
+		"pid1":  {opStart: handleFile(l.start)},
+		"front": {opRead: l.read},
+	}
+	for peer, kinds := range recorders {
+		if handlers[peer] == nil {
+			handlers[peer] = map[string]wire.Handler{}
+		}
+		handlers[peer][opAppend] = handle(l.appendOf(kinds))
+	}
+	return serveAll(ctx, c, handlers)
+}
+
+// recorders says who may enter what, so that a child that was taken over cannot
+// put words into another's mouth.
+var recorders = map[string][]string{
+	"pid1":     {provenance.KindBoot},
+	"gateway":  {provenance.KindIntent, provenance.KindOutcome, provenance.KindRefusal},
+	"fetcher":  {provenance.KindAdmission, provenance.KindRefusal},
+	"sandboxd": {provenance.KindStart, provenance.KindExit},
 }
 
 func (l *logChild) start(_ context.Context, req logStart, disk *os.File) (nothing, error) {
@@ -94,13 +108,22 @@ func (l *logChild) get() (*writer.Writer, error) {
 	return l.log, nil
 }
 
-func (l *logChild) append(ctx context.Context, req appendRequest) (appendReply, error) {
-	w, err := l.get()
-	if err != nil {
-		return appendReply{}, err
+// errKind refuses an entry that is another child's to make.
+var errKind = errors.New("append: this child does not make entries of this kind")
+
+// appendOf appends entries of the given kinds.
+func (l *logChild) appendOf(kinds []string) func(context.Context, appendRequest) (appendReply, error) {
+	return func(ctx context.Context, req appendRequest) (appendReply, error) {
+		if !slices.Contains(kinds, req.Entry.Kind) {
+			return appendReply{}, errKind
+		}
+		w, err := l.get()
+		if err != nil {
+			return appendReply{}, err
+		}
+		index, err := w.Append(ctx, req.Entry)
+		return appendReply{Index: index}, err
 	}
-	index, err := w.Append(ctx, req.Entry)
-	return appendReply{Index: index}, err
 }
 
 // read answers with a memory file: a bundle of entries can be larger than a message.
@@ -116,6 +139,8 @@ func (l *logChild) read(ctx context.Context, body json.RawMessage, files []*os.F
 	if err != nil {
 		return nil, nil, err
 	}
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	b, err := w.Read(req.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return readReply{}, nil, nil

@@ -60,7 +60,7 @@ type nursery struct {
 func (n *nursery) start(s *spec) (*wire.Client, error) {
 	files, peers := n.channels.of(s.name)
 	attr := &syscall.ProcAttr{
-		Env:   n.env(peers),
+		Env:   n.env(s, peers),
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
@@ -100,9 +100,13 @@ func (n *nursery) start(s *spec) (*wire.Client, error) {
 }
 
 // env is the whole environment of a child. A crash prints no stack: the console
-// belongs to the host.
-func (n *nursery) env(peers []string) []string {
+// belongs to the host. Go collects garbage before the cgroup's limit is reached:
+// a child that the kernel kills for its memory takes the platform with it.
+func (n *nursery) env(s *spec, peers []string) []string {
 	env := []string{"GOTRACEBACK=none", channelsEnv + "=" + channelsValue(peers)}
+	if s.memory > 0 {
+		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(s.memory/4*3, 10))
+	}
 	if n.verbose {
 		env = append(env, verboseEnv+"=1")
 	}
