@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -66,7 +67,9 @@ func (v *verification) header(l *Leaf) error {
 		return fmt.Errorf("%w: epoch %d follows %d others", ErrFraming, l.Epoch, v.sum.Epochs)
 	}
 	if v.sum.Epochs++; v.sum.Epochs == 1 {
-		v.sum.Recipients = len(l.Recipients)
+		v.sum.Recipients, v.first = len(l.Recipients), l.Recipients
+	} else if !slices.EqualFunc(v.first, l.Recipients, func(a, b Recipient) bool { return a.Key == b.Key }) {
+		v.rules.add(l.Seq, true, "epoch %d is sealed for other auditors than the first", l.Epoch)
 	}
 	v.epoch = nil
 	if v.opts.Auditor == nil {

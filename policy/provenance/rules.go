@@ -15,12 +15,14 @@ type Anomaly struct {
 	Words     string `json:"words"`
 }
 
-// maxAnomalies bounds what a hostile log can make a reader keep.
+// maxAnomalies bounds what a hostile log can make a reader keep: so many
+// violations, and beside them so many others, which must not hide violations.
 const maxAnomalies = 1000
 
 // rules judge entries in their order.
 type rules struct {
 	found   []Anomaly
+	kept    map[bool]int // how many were found, by whether they are violations
 	seen    bool
 	last    time.Time
 	policy  [32]byte
@@ -31,7 +33,10 @@ type rules struct {
 }
 
 func (r *rules) add(index uint64, violation bool, format string, args ...any) {
-	if len(r.found) < maxAnomalies {
+	if r.kept == nil {
+		r.kept = map[bool]int{}
+	}
+	if r.kept[violation]++; r.kept[violation] <= maxAnomalies {
 		r.found = append(r.found, Anomaly{Index: index, Violation: violation, Words: fmt.Sprintf(format, args...)})
 	}
 }

@@ -162,3 +162,43 @@ func TestEntriesAreJudgedByTheLogsRules(t *testing.T) {
 		})
 	}
 }
+
+func TestAnEpochForOtherAuditorsIsAViolation(t *testing.T) {
+	k, other := newKeys(t), newKeys(t)
+	leaves := sealed(t, k, encode(t, provenance.Entry{Kind: provenance.KindBoot})...)
+	for name, auditors := range map[string][]provenance.Auditor{
+		"none":     nil,
+		"another":  other.auditors(),
+		"one more": append(k.auditors(), other.auditors()...),
+		"the same": k.auditors(),
+	} {
+		_, header, err := provenance.NewEpoch(origin, 1, 2, auditors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := provenance.Verify(t.Context(), forge(t, k, append(leaves[:2:2], header)), k.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sum.Violations() == 1; got != (name != "the same") {
+			t.Errorf("%s: anomalies %v", name, sum.Anomalies)
+		}
+	}
+}
+
+func TestManyOddThingsDoNotHideAViolation(t *testing.T) {
+	k := newKeys(t)
+	w := k.writer(t, nil)
+	add(t, w, provenance.Entry{Kind: provenance.KindBoot})
+	for range 1100 {
+		add(t, w, intent(provenance.Deny)) // of an agent that never started
+	}
+	add(t, w, provenance.Entry{Kind: provenance.KindBoot})
+	sum, err := provenance.Verify(t.Context(), export(t, w, k), k.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Violations() != 1 || len(sum.Anomalies) > 1100 {
+		t.Errorf("%d violations among %d anomalies", sum.Violations(), len(sum.Anomalies))
+	}
+}

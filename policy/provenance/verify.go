@@ -88,6 +88,7 @@ type verification struct {
 	sum   Summary
 	tree  Tree
 	epoch *Epoch // nil where the auditor cannot read
+	first []Recipient
 	rules rules
 }
 
