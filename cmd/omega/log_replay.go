@@ -67,19 +67,53 @@ type replay struct {
 	decide      func(input []byte) policy.Decision
 	count       int
 	differences []string
+	counted     map[use]bool
+}
+
+// use is one permitted call: the gateway counts those of an instance by rule,
+// so no two can have the same number.
+type use struct {
+	agent, rule string
+	number      int
 }
 
 func (r *replay) item(item provenance.Item) error {
 	x := item.Entry
-	if x == nil || x.Kind != provenance.KindIntent || len(x.Input) == 0 {
+	if x == nil || x.Kind != provenance.KindIntent {
 		return nil
 	}
 	r.count++
-	d := r.decide(x.Input)
-	if d.Word() == x.Decision && d.Rule == x.Rule && slices.Equal(d.Reasons, x.Reasons) {
-		return nil
+	if why := r.differs(x); why != "" {
+		r.differences = append(r.differences, fmt.Sprintf("entry %d: %s", item.Index, why))
 	}
-	r.differences = append(r.differences, fmt.Sprintf("entry %d: logged %s %s (%s), policy says %s %s (%s)", item.Index,
-		plain(x.Decision), plain(x.Rule), plain(strings.Join(x.Reasons, "; ")), d.Word(), d.Rule, plain(strings.Join(d.Reasons, "; "))))
 	return nil
+}
+
+// differs says what is wrong with an intent, or nothing.
+func (r *replay) differs(x *provenance.Entry) string {
+	in, err := policy.ParseInput(x.Input)
+	if err != nil {
+		return "its input cannot be decided again: " + plain(err.Error())
+	}
+	if in.Agent.Instance != x.Agent || in.Action != x.Action || in.Resource != x.Resource {
+		return fmt.Sprintf("it is %s's %s on %s, but what was decided is %s's %s on %s", plain(x.Agent), plain(x.Action),
+			plain(x.Resource), plain(in.Agent.Instance), plain(in.Action), plain(in.Resource))
+	}
+	d := r.decide(x.Input)
+	if d.Word() != x.Decision || d.Rule != x.Rule || !slices.Equal(d.Reasons, x.Reasons) {
+		return fmt.Sprintf("logged %s %s (%s), policy says %s %s (%s)", plain(x.Decision), plain(x.Rule),
+			plain(strings.Join(x.Reasons, "; ")), d.Word(), d.Rule, plain(strings.Join(d.Reasons, "; ")))
+	}
+	if !d.Permit {
+		return ""
+	}
+	this := use{x.Agent, d.Rule, in.State.Counts[d.Rule]}
+	if r.counted[this] {
+		return fmt.Sprintf("call %d of rule %s is counted twice", this.number+1, plain(d.Rule))
+	}
+	if r.counted == nil {
+		r.counted = map[use]bool{}
+	}
+	r.counted[this] = true
+	return ""
 }

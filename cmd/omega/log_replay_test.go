@@ -46,6 +46,10 @@ func TestReplayDecidesEveryIntentAgain(t *testing.T) {
 	}
 	forged := append([]provenance.Entry{}, honest...)
 	forged[3].Decision, forged[3].Rule, forged[3].Reasons = provenance.Permit, "read-public", nil
+	bare := append([]provenance.Entry{}, honest...)
+	bare[3].Input = nil
+	moved := append([]provenance.Entry{}, honest...)
+	moved[2].Resource = "files/write_file"
 	wasm := filepath.Join(t.TempDir(), "policy.wasm")
 	if err := os.WriteFile(wasm, out.Wasm, 0o644); err != nil {
 		t.Fatal(err)
@@ -60,6 +64,9 @@ func TestReplayDecidesEveryIntentAgain(t *testing.T) {
 		{"decided by this policy", honest, yaml, exitOK, "2 intents decided again, 0 differ"},
 		{"decided by this policy's Wasm", honest, wasm, exitOK, "2 intents decided again, 0 differ"},
 		{"a denial was logged as a permit", forged, yaml, exitMismatch, "entry 4: logged permit read-public"},
+		{"nothing to decide", bare, yaml, exitMismatch, "entry 4: its input cannot be decided again"},
+		{"another call was decided", moved, yaml, exitMismatch, "entry 3: it is reporter-1's mcp.tools/call on files/write_file, but what was decided"},
+		{"a call is not counted", append(honest, honest[2]), yaml, exitMismatch, "entry 5: call 1 of rule read-public is counted twice"},
 		{"decided by another policy", honest, "../../images/closed.yaml", exitMismatch, "2 intents decided again, 2 differ"},
 	}
 	for _, tt := range tests {
