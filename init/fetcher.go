@@ -35,9 +35,18 @@ type fetcher struct {
 	log, sandboxd *wire.Client
 
 	mu     sync.Mutex // guards what follows; one deployment at a time
-	loader *agentloader.Loader
+	loader admitter
 	policy attest.Bytes32
 }
+
+// admitter is the agentloader.Loader.
+type admitter interface {
+	Admit(ctx context.Context, deployment []byte) (*agentloader.Admitted, error)
+}
+
+// admitTimeout bounds one admission, so that PID 1 gives up a deployment only
+// when the fetcher has: a slow registry must not take the next one's time.
+const admitTimeout = deployTimeout - time.Minute
 
 func runFetcher(ctx context.Context, c *child) error {
 	f := &fetcher{c: c}
@@ -67,18 +76,26 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	f.policy = req.PolicyDigest
-	f.loader, err = agentloader.New(agentloader.Config{
-		Platform: p.Document.Platform,
+	loader, err := agentloader.New(f.config(p.Document, req, shim))
+	if err != nil {
+		return nothing{}, err
+	}
+	f.policy, f.loader = req.PolicyDigest, loader
+	return nothing{}, nil
+}
+
+func (f *fetcher) config(d *policy.Document, req fetcherStart, shim []byte) agentloader.Config {
+	return agentloader.Config{
+		Platform: d.Platform,
 		BootID:   hex.EncodeToString(req.BootID[:]),
-		Trust:    trustOf(p.Document),
+		Trust:    trustOf(d),
 		Registry: registry.Config{Mirror: req.Mirror, Dial: req.Dial},
 		Dir:      imageDir,
 		Shim:     shim,
+		Timeout:  admitTimeout,
 		Now:      time.Now,
 		Log:      f.c.log,
-	})
-	return nothing{}, err
+	}
 }
 
 // trustOf says in the loader's words what the policy says about signatures.
@@ -105,7 +122,8 @@ func trustOf(d *policy.Document) agentloader.Trust {
 }
 
 // deploy admits and starts one agent, or refuses it. Either is in the log
-// before anything else happens.
+// before anything else happens. What goes wrong with one deployment, or with
+// its entries, costs that deployment: an error would power the platform off.
 func (f *fetcher) deploy(ctx context.Context, req deployRequest) (deployReply, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,24 +134,29 @@ func (f *fetcher) deploy(ctx context.Context, req deployRequest) (deployReply, e
 	var refusal *agentloader.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		return f.refuse(ctx, refusal)
+		return f.refuse(ctx, refusal), nil
 	case err != nil:
 		return deployReply{}, err
 	}
+	if err := f.run(ctx, a); err != nil {
+		return f.refuse(ctx, &agentloader.Refusal{Instance: a.Instance, Name: a.Name, Bundle: a.Bundle, Reason: err}), nil
+	}
+	return deployReply{Instance: a.Instance, Started: true}, nil
+}
+
+// run enters the admission and has sandboxd start the agent.
+func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted) error {
 	run, err := f.admission(ctx, a)
 	if err != nil {
-		return deployReply{}, err
+		return err
 	}
 	image, err := os.Open(a.ImagePath)
 	if err != nil {
-		return deployReply{}, fmt.Errorf("image: %w", err)
+		return fmt.Errorf("image: %w", err)
 	}
 	defer image.Close()
-	if _, err := f.sandboxd.Call(ctx, opRun, run, nil, image); err != nil {
-		// sandboxd is up and says no: this agent failed, the platform did not.
-		return f.refuse(ctx, &agentloader.Refusal{Instance: a.Instance, Name: a.Name, Bundle: a.Bundle, Reason: err})
-	}
-	return deployReply{Instance: a.Instance, Started: true}, nil
+	_, err = f.sandboxd.Call(ctx, opRun, run, nil, image)
+	return err
 }
 
 // decision is what an admission or refusal entry says beside the instance.
@@ -143,15 +166,17 @@ type decision struct {
 	Components []attest.Component `json:"components,omitempty"`
 }
 
-func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal) (deployReply, error) {
+func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal) deployReply {
 	reason := clip(strings.ToValidUTF8(r.Reason.Error(), "\uFFFD"), maxReason)
 	f.c.log.Warn("deployment refused", "instance", r.Instance, "name", r.Name, "reason", reason)
 	d := decision{Name: r.Name}
 	if !r.Bundle.IsZero() {
 		d.Bundle = r.Bundle.String()
 	}
-	err := f.record(ctx, provenance.KindRefusal, provenance.Deny, r.Instance, [32]byte{}, d, []string{reason})
-	return deployReply{Instance: r.Instance, Reason: reason}, err
+	if err := f.record(ctx, provenance.KindRefusal, provenance.Deny, r.Instance, [32]byte{}, d, []string{reason}); err != nil {
+		f.c.log.Error("refusal not recorded", "instance", r.Instance, "error", err)
+	}
+	return deployReply{Instance: r.Instance, Reason: reason}
 }
 
 // admission turns what the loader admitted into what sandboxd runs, and enters
