@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"omega/attest/measure"
 	"omega/attest/psp"
@@ -39,9 +41,34 @@ type preparedVM struct {
 
 func (p *preparedVM) remove() { _ = os.RemoveAll(p.dir) }
 
+// startAttempts is how often a machine is started whose QEMU aborts at once.
+const startAttempts = 3
+
 // startVM boots a guest and returns once it has printed its first line. The
-// caller stops it.
+// caller stops it. QEMU's TCG with more than one vCPU aborts now and then while
+// the firmware runs (iotlb_to_section, QEMU issue 1921): that is tried again.
 func startVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
+	for attempt := 1; ; attempt++ {
+		v, err := tryVM(ctx, e, o)
+		if err == nil || attempt == startAttempts || !aborted(err) {
+			return v, err
+		}
+		e.sayf("QEMU aborted before the guest began, which is a fault of QEMU's; starting it again")
+	}
+}
+
+// aborted reports whether QEMU itself was what ended a machine.
+func aborted(err error) bool {
+	var exited *exec.ExitError
+	if !errors.As(err, &exited) {
+		return false
+	}
+	status, ok := exited.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGABRT
+}
+
+// tryVM is startVM once.
+func tryVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
 	p, err := prepareVM(ctx, e, o)
 	if err != nil {
 		return nil, err
