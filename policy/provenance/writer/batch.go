@@ -102,12 +102,9 @@ func (w *Writer) admit(r *request) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if w.bytes+len(r.json)+leafOverhead > w.cfg.MaxBytes {
-		return fmt.Errorf("%w: %d bytes", ErrFull, w.bytes)
-	}
 	e := r.entry
 	if e.Kind != provenance.KindOutcome {
-		return nil
+		return w.room(r)
 	}
 	if agent, ok := w.open[*e.Intent]; !ok || agent != e.Agent {
 		return fmt.Errorf("%w: %d", ErrNoIntent, *e.Intent)
@@ -115,8 +112,32 @@ func (w *Writer) admit(r *request) error {
 	return nil
 }
 
-// leafOverhead bounds what sealing adds to an entry: header, salt, padding, tag.
-const leafOverhead = 512
+const (
+	// leafOverhead bounds what sealing adds to an entry: header, salt, padding, tag.
+	leafOverhead = 512
+	// outcomeSize is kept free for the outcome of each open intent: what has
+	// been done can always be entered.
+	outcomeSize = 4<<10 + leafOverhead
+)
+
+// room refuses what would fill the log, and what would let one agent take more
+// than half of it: no agent can end the log for the others alone.
+func (w *Writer) room(r *request) error {
+	size := len(r.json) + leafOverhead
+	if w.bytes+size+(len(w.open)+1)*outcomeSize > w.cfg.MaxBytes {
+		return fmt.Errorf("%w: %d bytes", ErrFull, w.bytes)
+	}
+	agent := r.entry.Agent
+	if calls(r.entry) && w.spent[agent]+size > w.cfg.MaxBytes/2 {
+		return fmt.Errorf("%w: agent %s has filled its half", ErrFull, agent)
+	}
+	return nil
+}
+
+// calls says whether an agent can cause entries of this kind as often as it likes.
+func calls(e provenance.Entry) bool {
+	return e.Agent != "" && (e.Kind == provenance.KindIntent || e.Kind == provenance.KindOutcome || e.Kind == provenance.KindRefusal)
+}
 
 // stage gives a request its index and seals it, below a new epoch if it is time.
 func (w *Writer) stage(s *staged, r *request) error {
@@ -134,7 +155,11 @@ func (w *Writer) stage(s *staged, r *request) error {
 		return err
 	}
 	r.index = leaf.Seq
+	before := w.bytes
 	w.grow(s, leaf)
+	if calls(r.entry) {
+		w.spent[r.entry.Agent] += w.bytes - before
+	}
 	s.requests = append(s.requests, r)
 	switch {
 	case r.entry.Kind == provenance.KindIntent && r.entry.Decision == provenance.Permit:

@@ -22,7 +22,7 @@ var (
 	ErrFailed = errors.New("provenance log has failed")
 	// ErrClosed reports a writer that was closed.
 	ErrClosed = errors.New("provenance log is closed")
-	// ErrFull reports a log that has reached its bound.
+	// ErrFull reports a log that has reached its bound, or its bound for one agent.
 	ErrFull = errors.New("provenance log is full")
 	// ErrNoIntent reports an outcome whose intent is not open: unknown, denied,
 	// another agent's, or answered before.
@@ -68,6 +68,7 @@ type Writer struct {
 	next  uint64 // number of the next epoch
 	born  uint64 // size of the tree when the epoch began
 	bytes int
+	spent map[string]int    // bytes of what each agent caused
 	open  map[uint64]string // intents without an outcome, and their agents
 	disk  *diskLog
 
@@ -98,7 +99,7 @@ func New(cfg Config) (*Writer, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Writer{
 		cfg: cfg, stop: stop, queue: make(chan *request, cfg.Queue),
-		done: make(chan struct{}), open: map[uint64]string{},
+		done: make(chan struct{}), open: map[uint64]string{}, spent: map[string]int{},
 	}
 	if cfg.Disk != nil {
 		d, err := openDisk(cfg.Disk, cfg.Origin)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -225,17 +227,41 @@ func TestOneBadEntryHarmsNoOther(t *testing.T) {
 func TestAFullLogRefusesAndStaysReadable(t *testing.T) {
 	s := newSigner(t)
 	c := s.config()
-	c.MaxBytes = 8 << 10
+	c.MaxBytes = 24 << 10
 	w := newWriter(t, c)
-	var err error
+	begun, err := w.Append(t.Context(), intent("one", provenance.Permit))
 	for n := 0; err == nil && n < 100; n++ {
 		_, err = w.Append(t.Context(), boot())
 	}
 	if !errors.Is(err, ErrFull) {
 		t.Fatalf("error %v, want %v", err, ErrFull)
 	}
+	last := outcome("one", begun)
+	last.Result = json.RawMessage(`"` + strings.Repeat("x", 3<<10) + `"`)
+	if _, err := w.Append(t.Context(), last); err != nil {
+		t.Errorf("what was done is not entered: %v", err)
+	}
 	if _, err := provenance.OpenCheckpoint(w.Checkpoint(), origin, s.public()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOneAgentCannotFillTheLogForOthers(t *testing.T) {
+	s := newSigner(t)
+	c := s.config()
+	c.MaxBytes = 64 << 10
+	w := newWriter(t, c)
+	var err error
+	for n := 0; err == nil && n < 1000; n++ {
+		_, err = w.Append(t.Context(), intent("one", provenance.Deny))
+	}
+	if !errors.Is(err, ErrFull) {
+		t.Fatalf("error %v, want %v", err, ErrFull)
+	}
+	for _, e := range []provenance.Entry{intent("two", provenance.Permit), {Kind: provenance.KindExit, Time: now, Agent: "one"}} {
+		if _, err := w.Append(t.Context(), e); err != nil {
+			t.Errorf("%s of %s: %v", e.Kind, e.Agent, err)
+		}
 	}
 }
 
