@@ -10,13 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 )
 
 // Limits bound one image, in all its layers together. A zero limit admits nothing.
 type Limits struct {
 	Bytes   int64 // contents of all files
-	Entries int   // tar entries
+	Entries int   // tar entries, and directories that only their names imply
 }
 
 // A File is one that the platform adds to every image.
@@ -43,6 +44,7 @@ type Flattener struct {
 	spool   *os.File
 	spooled int64
 	entries int
+	text    int // bytes of names and link targets
 	layer   int
 }
 
@@ -76,6 +78,7 @@ const reserved = ".omega"
 // Finish adds the platform's files and writes the image.
 func (f *Flattener) Finish(out io.WriteSeeker, files ...File) error {
 	f.layer++
+	f.limits.Entries = math.MaxInt // what the platform adds does not count
 	for _, name := range mountPoints {
 		switch n := f.root.children[name]; {
 		case n == nil:

@@ -186,6 +186,12 @@ func TestHostileEntriesAreRefused(t *testing.T) {
 	for i := range roomy.Entries + 1 {
 		many = append(many, dir(fmt.Sprintf("d%d", i)))
 	}
+	var implied, long, far []entry
+	for i := range roomy.Entries / 10 {
+		implied = append(implied, file(fmt.Sprintf("%d/%sx", i, strings.Repeat("n/", 60)), ""))
+		long = append(long, file(fmt.Sprintf("%d%s", i, strings.Repeat("/"+strings.Repeat("n", 250), 16)), ""))
+		far = append(far, link(fmt.Sprint(i), strings.Repeat("n", 4000)))
+	}
 	entries := func(e ...entry) []io.Reader { return []io.Reader{layer(t, e...)} }
 	tests := []struct {
 		name   string
@@ -228,6 +234,9 @@ func TestHostileEntriesAreRefused(t *testing.T) {
 		{"empty symlink", entries(link("a", "")), ErrEntry},
 		{"10 GB of zeros", []io.Reader{huge()}, ErrSize},
 		{"many entries", entries(many...), ErrSize},
+		{"many directories in a few names", entries(implied...), ErrSize},
+		{"long names", entries(long...), ErrSize},
+		{"long link targets", entries(far...), ErrSize},
 		{"cut short", []io.Reader{truncated()}, io.ErrUnexpectedEOF},
 		{"not a tar", []io.Reader{strings.NewReader(strings.Repeat("hello", 300))}, tar.ErrHeader},
 	}

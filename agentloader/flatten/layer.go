@@ -17,6 +17,10 @@ const (
 // maxID is the largest user or group id that an entry may carry.
 const maxID = 1<<31 - 1
 
+// meanName bounds the bytes of all names and link targets, for each entry that is allowed: they are kept
+// in memory, and compress to nothing.
+const meanName = 256
+
 // apply reads one tar layer into the tree.
 func (f *Flattener) apply(r io.Reader) error {
 	t := tar.NewReader(r)
@@ -28,8 +32,11 @@ func (f *Flattener) apply(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("reading tar: %w", err)
 		}
-		if f.entries++; f.entries > f.limits.Entries {
-			return fmt.Errorf("%w: more than %d entries", ErrSize, f.limits.Entries)
+		if err := f.count(); err != nil {
+			return err
+		}
+		if f.text += len(h.Name) + len(h.Linkname); f.text/meanName > f.limits.Entries {
+			return fmt.Errorf("%w: its names are too long for %d entries", ErrSize, f.limits.Entries)
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader { // a comment, such as git archive writes
 			continue
@@ -38,6 +45,14 @@ func (f *Flattener) apply(r io.Reader) error {
 			return err
 		}
 	}
+}
+
+// count counts one entry, or one directory that a name implies.
+func (f *Flattener) count() error {
+	if f.entries++; f.entries > f.limits.Entries {
+		return fmt.Errorf("%w: more than %d entries", ErrSize, f.limits.Entries)
+	}
+	return nil
 }
 
 func (f *Flattener) entry(h *tar.Header, content io.Reader) error {

@@ -78,12 +78,16 @@ func split(name string) ([]string, error) {
 	return parts, nil
 }
 
-// parent returns the directory that holds the entry, making missing ones. It never follows a symlink.
+// parent returns the directory that holds the entry, making missing ones, which count as entries: one
+// name can stand for a directory at each of its levels. It never follows a symlink.
 func (f *Flattener) parent(parts []string) (*node, error) {
 	dir := f.root
 	for i, p := range parts[:len(parts)-1] {
 		next := dir.children[p]
 		if next == nil {
+			if err := f.count(); err != nil {
+				return nil, err
+			}
 			next = newDir(f.layer)
 			dir.children[p] = next
 		}
