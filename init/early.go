@@ -40,13 +40,12 @@ const (
 
 func (g *guest) mount(context.Context) error { return mount.All(false) }
 
-// root leaves the initramfs and mounts the rest.
+// root leaves the initramfs, mounts the rest and seals what was measured.
 func (g *guest) root(context.Context) error {
-	if err := mount.ToTmpfs(); err != nil {
-		return err
-	}
-	if err := mount.All(true); err != nil {
-		return err
+	for _, step := range []func() error{mount.Leave, func() error { return mount.All(true) }, mount.Seal} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	if err := os.Chown(imageDir, uidFetcher, uidFetcher); err != nil {
 		return fmt.Errorf("images: %w", err)

@@ -1,6 +1,6 @@
 // Package mount makes the guest's file system tree: a literal table of what is
-// mounted where and how, and the move from the initramfs to a tmpfs root. It
-// never mounts anything that the host supplies.
+// mounted where and how, and the move out of the kernel's own mount of the
+// initramfs. It never mounts anything that the host supplies.
 package mount
 
 import (
@@ -18,7 +18,7 @@ type Mount struct {
 	Exec  bool        // programs may be started from it
 	Dev   bool        // device nodes work
 	Data  string
-	After bool // made only once the tmpfs is the root
+	After bool // made only once the root has moved
 	Maybe bool // the kernel may lack this type
 }
 

@@ -1,9 +1,11 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -52,62 +54,81 @@ func TestNothingIsSetUIDAndOnlyImagesAreMappedAsPrograms(t *testing.T) {
 	}
 }
 
-func TestCopyTreeKeepsWhatWeUseAndRefusesTheRest(t *testing.T) {
-	from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
-	if err := os.MkdirAll(filepath.Join(from, "a/b"), 0o750); err != nil {
+// inOwnMounts runs f on a thread with a mount namespace of its own.
+func inOwnMounts(t *testing.T, f func() error) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("not root: no mount namespace")
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with f
+		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+			done <- err
+			return
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	if err := <-done; err != nil {
 		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(from, "a/b/run"), []byte("#!"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("b/run", filepath.Join(from, "a/link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := copyTree(from, to); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := os.ReadFile(filepath.Join(to, "a/link")); err != nil || string(b) != "#!" {
-		t.Errorf("through the link: %q, %v", b, err)
-	}
-	if info, err := os.Stat(filepath.Join(to, "a/b/run")); err != nil || info.Mode() != 0o755 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if err := unix.Mkfifo(filepath.Join(from, "pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := copyTree(from, filepath.Join(t.TempDir(), "again")); err == nil {
-		t.Error("a pipe was copied")
 	}
 }
 
-func TestEmptyDeletesOneFileSystemOnly(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("not root: cannot mount")
+// small makes a tmpfs with what Leave expects, the root of this thread.
+func small(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		return err
 	}
-	dir := t.TempDir()
-	for _, d := range []string{"old/deep", "kept"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
+	for _, d := range append([]string{"bin"}, moved...) {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "old/deep/file"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, d := range moved {
+		if err := unix.Mount("tmpfs", filepath.Join(dir, d), "tmpfs", 0, ""); err != nil {
+			return err
+		}
 	}
-	kept := filepath.Join(dir, "kept")
-	if err := unix.Mount("tmpfs", kept, "tmpfs", 0, ""); err != nil {
-		t.Skipf("cannot mount: %v", err)
+	if err := os.WriteFile(filepath.Join(dir, "bin/runsc"), []byte("x"), 0o755); err != nil {
+		return err
 	}
-	t.Cleanup(func() { _ = unix.Unmount(kept, unix.MNT_DETACH) })
-	if err := os.WriteFile(filepath.Join(kept, "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := empty(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(kept, "file")); err != nil {
-		t.Errorf("the other file system: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "old")); !os.IsNotExist(err) {
-		t.Errorf("old is still there: %v", err)
-	}
+	return enter(dir)
+}
+
+func TestTheRootIsMovedAndSealed(t *testing.T) {
+	dir := t.TempDir()
+	inOwnMounts(t, func() error {
+		if err := small(dir); err != nil {
+			return err
+		}
+		if err := Leave(); err != nil {
+			return err
+		}
+		if err := Seal(); err != nil {
+			return err
+		}
+		if b, err := os.ReadFile("/bin/runsc"); err != nil || string(b) != "x" {
+			t.Errorf("through the new root: %q, %v", b, err)
+		}
+		if _, err := os.Stat(newRoot); !os.IsNotExist(err) {
+			t.Errorf("%s: %v", newRoot, err)
+		}
+		for _, path := range []string{"/new", "/bin/runsc"} {
+			if err := os.WriteFile(path, nil, 0o755); !errors.Is(err, unix.EROFS) {
+				t.Errorf("writing %s: %v", path, err)
+			}
+		}
+		if err := os.WriteFile("/dev/new", nil, 0o600); err != nil {
+			t.Errorf("the mounts did not follow: %v", err)
+		}
+		// What runsc does, and the kernel's own mount of the initramfs refuses.
+		if err := os.Mkdir("/dev/old", 0o700); err != nil {
+			return err
+		}
+		return unix.PivotRoot("/dev", "/dev/old")
+	})
 }
