@@ -15,13 +15,16 @@ import (
 )
 
 // measureUsage is the one line of `omega measure`'s arguments.
-const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B"
+const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B | " + pcrUsage
 
 // maxPart bounds a kernel or an initrd.
 const maxPart = 4 << 30
 
 // runMeasure is `omega measure`: the launch digest that a machine would report.
 func runMeasure(_ context.Context, e *env, args []string) error {
+	if len(args) > 0 && args[0] == "pcr" {
+		return runMeasurePCR(e, args[1:])
+	}
 	fs := e.flags("measure")
 	ovmf := fs.String("ovmf", "", "the firmware image")
 	kernel := fs.String("kernel", "", "the kernel, or sha256:HEX of it")
