@@ -22,7 +22,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--json] | snp …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--html F] [--json] | snp …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -58,6 +58,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
 	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	page := fs.String("html", "", "write the outcome as one HTML page too, whatever it is")
 	asJSON := fs.Bool("json", false, "print JSON")
 	rest, err := parseMixed(fs, args)
 	if err != nil {
@@ -68,6 +69,11 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	}
 	o.Source = rest[0]
 	v, err := verifyPlatform(ctx, e, o)
+	if *page != "" {
+		if failed := writePage(*page, o.Source, v, err, time.Now()); failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
 	if v != nil {
 		if out := v.print(e.Stdout, *asJSON); out != nil {
 			return out
