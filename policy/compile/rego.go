@@ -29,16 +29,14 @@ decision := {"decision": "permit", "rule": min(permits), "reasons": [], "labels"
 }
 
 # under is met by a path inside of a folder that every reader takes for the same
-# one: no "..", ".", "//", percent escape, backslash, control character, or
-# character that looks like a dot or slash.
+# one: no part of dots and spaces alone, no "//", percent escape, backslash,
+# control character, or character that looks like a dot, slash or percent.
 under(value, folder) if {
 	is_string(value)
 	plain(value)
 	startswith(concat("", [value, "/"]), concat("", [trim_suffix(folder, "/"), "/"]))
 	every part in split(trim_suffix(trim_prefix(value, "/"), "/"), "/") {
-		part != ""
-		part != "."
-		part != ".."
+		trim_left(part, ". ") != ""
 	}
 }
 
@@ -63,9 +61,12 @@ calls_left(rule, limit) if {
 const plainASCII = " !\"#$&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_abcdefghijklmnopqrstuvwxyz{|}~"
 
 // plainPath excludes C0 controls, DEL, percent, backslash, C1 controls, the
-// Unicode line and direction controls, and the characters that compatibility
-// forms turn into dots and slashes (Unicode TR 36, section 2).
-const plainPath = `^[^\x00-\x1f\x7f%\\\x{80}-\x{9f}\x{2024}-\x{2026}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2044}\x{2060}\x{2066}-\x{2069}\x{2215}\x{2216}\x{fe52}\x{fe68}\x{feff}\x{ff0e}\x{ff0f}\x{ff3c}]+$`
+// invisible format characters and line separators, two slashes and a backslash
+// of mathematics, and every character that a compatibility form (NFKC, NFKD)
+// turns into text with a dot, slash, backslash or percent (Unicode TR 36,
+// section 2; the list is of Unicode 16).
+const plainPath = `^[^\x00-\x1f\x7f%\\\x{80}-\x{9f}\p{Cf}\p{Zl}\p{Zp}\x{2024}-\x{2026}\x{2044}\x{2100}\x{2101}\x{2105}\x{2106}` +
+	`\x{2215}\x{2216}\x{2488}-\x{249b}\x{33c2}\x{33c7}\x{33d8}\x{fe19}\x{fe30}\x{fe52}\x{fe68}\x{fe6a}\x{ff05}\x{ff0e}\x{ff0f}\x{ff3c}\x{1f100}]+$`
 
 // generate writes the Rego of a document.
 func generate(doc *policy.Document) ([]byte, error) {
