@@ -22,6 +22,8 @@ var neverDial = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS metadata over IPv6
 	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba metadata
 	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle metadata
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure's platform channel
+	netip.MustParsePrefix("fd20:ce::/32"),       // GCP metadata over IPv6
 	netip.MustParsePrefix("0.0.0.0/8"),          // this host (RFC 791)
 	netip.MustParsePrefix("::/128"),             // unspecified
 	netip.MustParsePrefix("224.0.0.0/4"),        // multicast

@@ -32,6 +32,8 @@ func TestAddressesAreOpenOnlyWhereThePolicySaysSo(t *testing.T) {
 		{"2002:a9fe:a9fe::1", false, false},
 		{"fd00:ec2::254", false, false},
 		{"100.100.100.200", false, false},
+		{"168.63.129.16", false, false},
+		{"fd20:ce::254", false, false},
 		{"fe80::1%eth0", false, false},
 		{"0.0.0.0", false, false},
 		{"::", false, false},
