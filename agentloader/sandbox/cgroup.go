@@ -18,6 +18,14 @@ const (
 	defaultProcesses = 128
 )
 
+// The most that there is of processes and threads, whatever a bundle asks for: without numbers left for
+// new threads the platform's own processes end, and with them the machine. The kernel has 32768 of them
+// at least (proc(5), pid_max).
+const (
+	maxProcesses = 2048  // of one agent
+	maxTasks     = 16384 // of all sandboxes
+)
+
 // What a sandbox needs beside its agent: the sentry's own memory and threads, and systrap's stubs
 // (measured idle: 25 MiB and about 30 tasks).
 const (
@@ -35,6 +43,7 @@ func (l Limits) withDefaults() Limits {
 			*f.v = f.def
 		}
 	}
+	l.Processes = min(l.Processes, maxProcesses)
 	return l
 }
 
@@ -60,6 +69,9 @@ func prepareCgroup(dir string) error {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, "pids.max"), strconv.Itoa(maxTasks)); err != nil {
 		return err
 	}
 	return writeFile(filepath.Join(dir, "cgroup.subtree_control"), controllers)

@@ -26,6 +26,7 @@ type (
 		Capabilities    map[string][]string `json:"capabilities"`
 		Rlimits         []ociRlimit         `json:"rlimits"`
 		NoNewPrivileges bool                `json:"noNewPrivileges"`
+		OOMScoreAdj     int                 `json:"oomScoreAdj"`
 	}
 	ociUser struct {
 		UID uint32 `json:"uid"`
@@ -59,6 +60,10 @@ const agentID = 1000
 
 // shimTasks are the shim's own threads, which count with the agent's (getrlimit(2), RLIMIT_NPROC).
 const shimTasks = 32
+
+// oomScore makes the kernel take agents first when memory runs out (proc(5), oom_score_adj). Without it a
+// sandbox inherits the protection of the process that starts it.
+const oomScore = 500
 
 // shimPath is where the loader puts the shim.
 const shimPath = "/.omega/shim"
@@ -104,6 +109,7 @@ func runtimeConfig(spec Spec) ociConfig {
 				{"RLIMIT_CORE", 0, 0},
 			},
 			NoNewPrivileges: true,
+			OOMScoreAdj:     oomScore,
 		},
 		Root:     ociRoot{Path: "root", Readonly: true},
 		Hostname: spec.Instance,

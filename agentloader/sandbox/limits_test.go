@@ -54,7 +54,7 @@ func TestLimitsAreEnforced(t *testing.T) {
 
 func TestLimitsAreWrittenAsTheKernelTakesThem(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"cgroup.subtree_control", "agents/cgroup.subtree_control"} {
+	for _, name := range []string{"cgroup.subtree_control", "agents/cgroup.subtree_control", "agents/pids.max"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -67,6 +67,14 @@ func TestLimitsAreWrittenAsTheKernelTakesThem(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "agents/cgroup.subtree_control")); string(b) != "+memory +cpu +pids" {
 		t.Errorf("controllers %q", b)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "agents/pids.max")); string(b) != "16384" {
+		t.Errorf("all sandboxes together may have %q tasks", b)
+	}
+	for _, s := range (Limits{Processes: 1 << 16}).settings() {
+		if s.file == "pids.max" && s.value != "8448" {
+			t.Errorf("a bundle that wants everything gets %s tasks", s.value)
+		}
 	}
 	got := map[string]string{}
 	for _, s := range (Limits{MemoryBytes: 100 << 20, CPUMillis: 1500, Processes: 10}).settings() {

@@ -135,6 +135,10 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 	return s, nil
 }
 
+// id is the sandbox's name in runsc, which also takes the beginning of a name for the whole. It ends in
+// what no instance name holds, so that none is the beginning of another.
+func (s Spec) id() string { return s.Instance + "+" }
+
 func (r *Runner) claim(spec Spec) error {
 	if spec.Link == nil || spec.Image == "" || len(spec.Command) == 0 {
 		return errors.New("sandbox needs a link, an image and a command")
@@ -156,7 +160,7 @@ func (s *Sandbox) start() error {
 	}
 	s.cmd = exec.Command(cfg.Runsc, "--root", cfg.state(), "--platform=systrap", "--network=none",
 		"--host-uds=none", "--host-fifo=none", "--overlay2=none", "--ignore-cgroups",
-		"run", "--bundle", dir, "--pass-fd", fmt.Sprintf("%d:%d", hostFD, linkFD), s.spec.Instance)
+		"run", "--bundle", dir, "--pass-fd", fmt.Sprintf("%d:%d", hostFD, linkFD), s.spec.id())
 	s.cmd.ExtraFiles = []*os.File{s.spec.Link}
 	s.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	s.cmd.Stdout, s.cmd.Stderr = s.lines, s.lines
@@ -212,7 +216,7 @@ func (s *Sandbox) Stop(ctx context.Context, grace time.Duration) error {
 	for asked := false; ; {
 		// runsc hands on no signal of its own, and refuses to signal an agent that has not started yet.
 		if !asked {
-			asked = s.runsc(deadline, "kill", s.spec.Instance, "TERM") == nil
+			asked = s.runsc(deadline, "kill", s.spec.id(), "TERM") == nil
 		}
 		select {
 		case <-s.done:
@@ -260,11 +264,11 @@ func (s *Sandbox) clean() error {
 
 // deleteState lets runsc forget a sandbox that did not end by itself.
 func (s *Sandbox) deleteState() error {
-	left, err := filepath.Glob(filepath.Join(s.runner.cfg.state(), s.spec.Instance+"_*"))
+	left, err := filepath.Glob(filepath.Join(s.runner.cfg.state(), s.spec.id()+"_*"))
 	if err != nil || len(left) == 0 {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	return s.runsc(ctx, "delete", "--force", s.spec.Instance)
+	return s.runsc(ctx, "delete", "--force", s.spec.id())
 }

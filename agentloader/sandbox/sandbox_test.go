@@ -1,9 +1,11 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,6 +99,55 @@ func TestInstanceNamesAreNotShared(t *testing.T) {
 	if exit := wait(t, s.start(t, "same", "who")); exit.Code == 0 {
 		t.Error("host name should have been wrong") // the name is free again and is the host name
 	}
+}
+
+func TestASandboxIsNotTakenForOneWhoseNameBeginsLikeIts(t *testing.T) {
+	s := setUp(t)
+	other := s.start(t, "pre_fix", "sleep")
+	box := s.start(t, "pre", "sleep")
+	running(t, other)
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", running(t, box))); err != nil || strings.TrimSpace(string(b)) != "500" {
+		t.Errorf("when memory runs out the sandbox weighs %q, %v", b, err)
+	}
+	if err := box.Stop(t.Context(), 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if exit := wait(t, box); exit.Code != 128+int(syscall.SIGTERM) {
+		t.Errorf("exit code %d: the agent was not asked to end", exit.Code)
+	}
+	if err := box.deleteState(); err != nil {
+		t.Errorf("clearing up again: %v", err)
+	}
+	select {
+	case <-other.done:
+		t.Error("the other agent has ended too")
+	default:
+	}
+	if err := other.Stop(t.Context(), 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.nothingLeft(t)
+}
+
+// running waits until a sandbox runs and returns its process.
+func running(t *testing.T, box *Sandbox) int {
+	t.Helper()
+	var state struct {
+		Status  string `json:"status"`
+		Sandbox struct {
+			Pid int `json:"pid"`
+		} `json:"sandbox"`
+	}
+	for deadline := time.Now().Add(time.Minute); state.Status != "running"; time.Sleep(50 * time.Millisecond) {
+		b, err := os.ReadFile(filepath.Join(box.runner.cfg.state(), box.spec.id()+"_sandbox:"+box.spec.id()+".state"))
+		if err == nil {
+			err = json.Unmarshal(b, &state)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not running: %v, %+v", box.spec.Instance, err, state)
+		}
+	}
+	return state.Sandbox.Pid
 }
 
 func TestBadStartsSaySo(t *testing.T) {

@@ -207,6 +207,7 @@ func (s *stage) start(t *testing.T, instance string, words ...string) *Sandbox {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = box.kill() })
 	return box
 }
 
