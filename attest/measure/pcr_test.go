@@ -123,6 +123,7 @@ func TestEachPartMovesItsOwnRegisters(t *testing.T) {
 		{".cmdline", []byte("debug"), []int{4, 9, 11}},
 		{".osrel", []byte("ID=other\n"), []int{4, 9, 11}}, // the kernel sees it as a file
 		{".uname", []byte("6.13"), []int{4, 11}},
+		{".ucode", []byte("microcode"), []int{4, 9, 11}},
 		{".pcrsig", []byte("{}"), []int{4, 9}}, // a signature of PCR 11 cannot be in it
 	}
 	for _, tt := range tests {
