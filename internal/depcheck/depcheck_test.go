@@ -30,6 +30,7 @@ var classes = map[string]class{
 	"agentloader":              guest,
 	"agentloader/bundle":       both,
 	"cmd/omega":                host,
+	"gpu/evidence":             both,
 	"images":                   host,
 	"init":                     guest,
 	"internal":                 both,
