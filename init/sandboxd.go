@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -104,10 +105,22 @@ func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, err
 		Identity:   attest.IdentityRoot(req.Components),
 		Components: req.Components,
 	}
-	s.agents = append(s.agents, agent)
+	table := append(s.agents, agent)
+	if b, err := json.Marshal(table); err != nil || len(b) > maxTable {
+		s.mu.Unlock()
+		return attest.Agent{}, fmt.Errorf("%w: %d bytes", errTableFull, len(b))
+	}
+	s.agents = table
 	s.mu.Unlock()
 	return agent, s.tellSigner(ctx)
 }
+
+// maxTable bounds the JSON of the table of agents: it travels to the signer, and
+// in evidence to the front, in messages of at most wire.MaxMessage. A table that
+// did not fit would stop evidence for everyone.
+const maxTable = wire.MaxMessage / 2
+
+var errTableFull = errors.New("run: the table of agents is full")
 
 // launch opens the link and starts the sandbox with one end of it.
 func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
@@ -172,10 +185,14 @@ func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox
 // image has no name of its own: nobody can replace it between the check and the use.
 func filePath(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
 
-// setState changes one agent's state in the table and in what is signed.
+// setState changes one agent's state in the table and in what is signed. An
+// agent that has ended stays ended: it can have done so before it is called
+// running.
 func (s *sandboxd) setState(ctx context.Context, index uint32, state string) error {
 	s.mu.Lock()
-	s.agents[index].State = state
+	if now := &s.agents[index].State; *now == attest.AgentAdmitted || *now == attest.AgentRunning {
+		*now = state
+	}
 	s.mu.Unlock()
 	return s.tellSigner(ctx)
 }
