@@ -21,17 +21,18 @@ import (
 // devicePatience is how long the host's virtio devices may take to appear.
 const devicePatience = 10 * time.Second
 
-// keys starts the signer with the report device. From here on children live.
+// keys starts the signer with the report device, and beside it those that the
+// next phases talk to. From here on children live.
 func (g *guest) keys(ctx context.Context) error {
 	if err := g.openNursery(); err != nil {
+		return err
+	}
+	if err := g.start("signer", "log", "config", "front"); err != nil {
 		return err
 	}
 	device, kind, err := g.openReportDevice(ctx)
 	if err != nil {
 		return fail("no report device", err)
-	}
-	if err := g.start("signer"); err != nil {
-		return err
 	}
 	var started signerStarted
 	req := signerStart{BootID: g.bootID, Device: kind}
@@ -102,18 +103,12 @@ func (g *guest) startLog(ctx context.Context) error {
 		}
 		files = append(files, f)
 	}
-	if err := g.start("log"); err != nil {
-		return err
-	}
 	return g.call(ctx, "log", opStart, req, nil, files...)
 }
 
 // loadConfig reads the launch config's bytes, holds them against HOST_DATA, and
 // has the config child parse them. No disk: no deployments.
 func (g *guest) loadConfig(ctx context.Context) error {
-	if err := g.start("config"); err != nil {
-		return err
-	}
 	text, err := g.readConfig()
 	if err != nil {
 		return err

@@ -112,13 +112,16 @@ func (g *guest) reapAll() {
 	}
 }
 
-// start starts a child of the table.
-func (g *guest) start(name string) error {
-	cl, err := g.nursery.start(find(name))
-	if err != nil {
-		return err
+// start starts children of the table. Several at once come up side by side; each
+// waits for its start message.
+func (g *guest) start(names ...string) error {
+	for _, name := range names {
+		cl, err := g.nursery.start(find(name))
+		if err != nil {
+			return err
+		}
+		g.clients[name] = cl
 	}
-	g.clients[name] = cl
 	return nil
 }
 

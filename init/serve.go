@@ -91,9 +91,6 @@ func (g *guest) startFront(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.start("front"); err != nil {
-		return err
-	}
 	if err := g.call(ctx, "front", opStart, frontStart{NotBefore: g.image.BuildTime}, nil, l); err != nil {
 		return err
 	}
@@ -105,23 +102,18 @@ func (g *guest) startFront(ctx context.Context) error {
 	return nil
 }
 
+// startGateway starts the gateway, and beside it those that the next phase talks to.
 func (g *guest) startGateway(ctx context.Context) error {
-	if err := g.start("gateway"); err != nil {
+	if err := g.start("gateway", "sandboxd", "fetcher"); err != nil {
 		return err
 	}
 	req := gatewayStart{PolicyDigest: g.policy.Digest, Dial: g.config.Dial}
 	return g.call(ctx, "gateway", opStart, req, nil)
 }
 
-// startAgents starts what runs agents, then deploys. A refused deployment is a
+// startAgents readies what runs agents, then deploys. A refused deployment is a
 // result; only a child that fails is an error.
 func (g *guest) startAgents(ctx context.Context) error {
-	if err := g.start("sandboxd"); err != nil {
-		return err
-	}
-	if err := g.start("fetcher"); err != nil {
-		return err
-	}
 	quickly, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	if err := g.call(quickly, "sandboxd", opStart, sandboxdStart{PolicyDigest: g.policy.Digest}, nil); err != nil {
