@@ -12,17 +12,19 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"omega/attest"
+	"omega/attest/collateral"
 	"omega/attest/psp"
 	"omega/attest/snp"
 	"omega/attest/verifier"
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--html F] [--json] | snp …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -33,6 +35,9 @@ type verifyOptions struct {
 	Emulated    string // the emulated PSP's ark.pem, or its folder
 	Nonce       string // of a file
 	MinSVN      uint
+	Offline     bool   // no network for certificates
+	KDS         string // AMD's certificate service or a mirror; empty: AMD's
+	KDSCache    string // empty: in the user's cache folder
 }
 
 // verification is the outcome of `omega verify`, as it is printed.
@@ -50,6 +55,9 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	if len(args) > 0 && args[0] == "snp" {
 		return runVerifySNP(e, args[1:])
 	}
+	if len(args) > 0 && args[0] == "gpu" {
+		return runVerifyGPU(e, args[1:])
+	}
 	var o verifyOptions
 	fs := e.flags("verify")
 	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
@@ -58,6 +66,9 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
 	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
+	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
+	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
 	page := fs.String("html", "", "write the outcome as one HTML page too, whatever it is")
 	asJSON := fs.Bool("json", false, "print JSON")
 	rest, err := parseMixed(fs, args)
@@ -106,8 +117,13 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	if v.Evidence, err = attest.ParseEvidence(raw); err != nil {
 		return nil, exit(exitSignature, err)
 	}
-	r, err := verifier.Appraise(v.Evidence, p)
-	v.Verdict, v.Checks = r.Verdict, append(r.Checks, m.check())
+	whole, checks, err := endorsed(ctx, e, o, v.Evidence, p.AMDRoots)
+	if err != nil {
+		v.Checks = checks
+		return v, err
+	}
+	r, err := verifier.Appraise(whole, p)
+	v.Verdict, v.Checks = r.Verdict, slices.Concat(r.Checks, checks, []attest.Check{m.check()})
 	return v, verifyExit(err)
 }
 
