@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -74,7 +75,11 @@ func (l *logChild) start(_ context.Context, req logStart, disk *os.File) (nothin
 	}
 	cfg := writer.Config{Origin: req.Origin, LogKey: req.LogKey, Auditors: auditors, Sign: l.sign, Log: l.c.log}
 	if disk != nil {
-		cfg.Disk = disk
+		size, err := disk.Seek(0, io.SeekEnd)
+		if err != nil {
+			return nothing{}, fmt.Errorf("log disk: %w", err)
+		}
+		cfg.Disk, cfg.DiskSize = disk, size
 	}
 	l.log, err = writer.New(cfg)
 	return nothing{}, err

@@ -243,6 +243,25 @@ func TestADiskWithSomethingElseIsNotOverwritten(t *testing.T) {
 	}
 }
 
+func TestALogIsFullBeforeItsDiskIs(t *testing.T) {
+	d := &memory{b: make([]byte, 256<<10)}
+	fill(t, d, 20) // by an earlier boot
+	c := newSigner(t).config()
+	c.Disk, c.DiskSize = d, int64(len(d.b))
+	w := newWriter(t, c)
+	var err error
+	n := 0
+	for ; err == nil && n < 10000; n++ {
+		_, err = w.Append(t.Context(), boot())
+	}
+	if !errors.Is(err, ErrFull) || n < 50 {
+		t.Errorf("after %d entries: error %v, want %v", n, err, ErrFull)
+	}
+	if _, err := w.Append(t.Context(), boot()); !errors.Is(err, ErrFull) || w.failed() != nil {
+		t.Errorf("the log has ended: %v, %v", err, w.failed())
+	}
+}
+
 func TestAFailingOrFullDiskEndsTheLog(t *testing.T) {
 	d := &memory{b: make([]byte, 4<<10)}
 	c := newSigner(t).config()

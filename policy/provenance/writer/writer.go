@@ -46,7 +46,10 @@ type Config struct {
 	// Sign asks the signer for a signed note over a checkpoint's text.
 	Sign func(ctx context.Context, text []byte) (signed []byte, err error)
 	Disk Disk // nil: the log is in memory only
-	Log  *slog.Logger
+	// DiskSize is what the disk holds in bytes; zero means that it grows. A log
+	// that would not fit is full before the disk is: a failed write ends it.
+	DiskSize int64
+	Log      *slog.Logger
 
 	Queue        int // entries that wait; further Appends block
 	Batch        int // entries below one checkpoint signature
@@ -108,6 +111,11 @@ func New(cfg Config) (*Writer, error) {
 			return nil, fmt.Errorf("log disk: %w", err)
 		}
 		w.disk = d
+		if cfg.DiskSize > 0 {
+			// At worst every entry brings a checkpoint, which is smaller, and both
+			// are records: less than three times the leaves.
+			w.cfg.MaxBytes = int(min(int64(w.cfg.MaxBytes), (cfg.DiskSize-d.end)/3))
+		}
 	}
 	go w.loop(ctx)
 	return w, nil
