@@ -50,7 +50,7 @@ type logOptions struct {
 	Origin   string // empty: whatever the checkpoint's signature names
 	Auditor  *ecdh.PrivateKey
 	MinSize  uint64
-	Previous provenance.Checkpoint
+	Previous []provenance.Checkpoint
 	Each     func(provenance.Item) error
 }
 
@@ -134,9 +134,11 @@ func (f *logFlags) options(e *env, args []string) (logOptions, error) {
 		if err != nil {
 			return logOptions{}, err
 		}
-		if o.Previous, err = provenance.OpenCheckpoint(b, o.Origin, o.LogKey); err != nil {
+		seen, err := provenance.OpenCheckpoint(b, o.Origin, o.LogKey)
+		if err != nil {
 			return logOptions{}, logExit(fmt.Errorf("%s: %w", *f.previous, err))
 		}
+		o.Previous = append(o.Previous, seen)
 	}
 	return o, nil
 }
@@ -167,9 +169,11 @@ func (f *logFlags) findKey(e *env, o *logOptions) error {
 	if o.Origin == "" {
 		o.Origin = ev.origin
 	}
-	if o.Previous, err = provenance.OpenCheckpoint(ev.checkpoint, ev.origin, ev.key); err != nil {
+	seen, err := provenance.OpenCheckpoint(ev.checkpoint, ev.origin, ev.key)
+	if err != nil {
 		return exit(exitSignature, fmt.Errorf("%s: its checkpoint: %w", path, err))
 	}
+	o.Previous = append(o.Previous, seen)
 	e.sayf("log key from %s: worth what that evidence is; verify it with `omega verify %s`", path, path)
 	return nil
 }

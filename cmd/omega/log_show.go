@@ -152,8 +152,8 @@ func printSummary(e *env, sum *provenance.Summary, o logOptions) {
 	c := sum.Checkpoint
 	fmt.Fprintf(e.Stdout, "log %s: %d leaves, root %s\n", c.Origin, c.Size, c.Root)
 	fmt.Fprintln(e.Stdout, "proven: the checkpoint is signed by the log key; every tile and every leaf is what was signed for; no leaf is missing or out of order")
-	if o.Previous.Origin != "" {
-		fmt.Fprintf(e.Stdout, "proven: it continues the checkpoint of %d leaves that was seen before\n", o.Previous.Size)
+	for _, seen := range o.Previous {
+		fmt.Fprintf(e.Stdout, "proven: it continues the checkpoint of %d leaves that was seen before\n", seen.Size)
 	}
 	if o.Auditor != nil && sum.Readable > 0 {
 		fmt.Fprintf(e.Stdout, "proven: %d of %d entries open with the auditor's key and match their commitments\n", sum.Readable, sum.Entries)
@@ -169,7 +169,7 @@ func printWords(e *env, sum *provenance.Summary, o logOptions) {
 	case o.Auditor == nil:
 		e.sayf("not proven: what the entries say; they are sealed for %d auditor(s), --key opens them", sum.Recipients)
 	}
-	if o.Previous.Origin == "" && o.MinSize == 0 {
+	if len(o.Previous) == 0 && o.MinSize == 0 {
 		e.sayf("not proven: that this is the newest state; compare with fresh evidence, or pass --previous or --min-size")
 	}
 	for _, a := range sum.Anomalies {

@@ -268,6 +268,9 @@ func TestExitCodesOfLogVerify(t *testing.T) {
 	broken := newTestLog(t, provenance.Entry{Kind: provenance.KindBoot},
 		provenance.Entry{Kind: provenance.KindOutcome, Agent: "one", Action: "a", Intent: &three})
 	dir, other := l.exported(t), newTestLog(t)
+	rolled := &testLog{key: l.key, auditor: l.auditor, files: map[string][]byte{}}
+	rolled.write(t, []provenance.Entry{{Kind: provenance.KindBoot}})
+	back := rolled.exported(t)
 	cut := l.exported(t)
 	if err := os.RemoveAll(filepath.Join(cut, "tile/entries")); err != nil {
 		t.Fatal(err)
@@ -284,6 +287,8 @@ func TestExitCodesOfLogVerify(t *testing.T) {
 		{"another log key", []string{dir, "--log-key", other.logKey()}, exitSignature},
 		{"another origin", []string{dir, "--log-key", l.logKey(), "--origin", "omega/other"}, exitSignature},
 		{"an older head than remembered", []string{dir, "--log-key", l.logKey(), "--previous", filepath.Join(other.exported(t), "checkpoint")}, exitSignature},
+		{"older than the evidence, which an older head does not replace", []string{back, "--evidence", filepath.Join(dir, evidenceFile),
+			"--previous", filepath.Join(back, "checkpoint")}, exitMismatch},
 		{"a tile is missing", []string{cut}, exitSignature},
 		{"an auditor of another log", []string{dir, "--key", other.auditorFile(t)}, exitMismatch},
 		{"entries break the rules", []string{broken.exported(t), "--key", broken.auditorFile(t)}, exitMismatch},

@@ -34,8 +34,9 @@ type Options struct {
 	Origin string // empty: whatever the signed checkpoint names
 	// MinSize is a size that was seen before; a smaller log was rolled back.
 	MinSize uint64
-	// Previous is a checkpoint that was seen before and verified; zero if none.
-	Previous Checkpoint
+	// Previous are checkpoints that were seen before and verified: the log must
+	// continue every one of them.
+	Previous []Checkpoint
 	// Auditor's key opens what is sealed for it. Nil: form and hashes only.
 	Auditor *ecdh.PrivateKey
 	// Each receives every leaf in order, with its entry where it can be read.
@@ -106,13 +107,16 @@ func (v *verification) head(ctx context.Context) error {
 		return err
 	}
 	v.sum.Checkpoint = c
-	switch prev := v.opts.Previous; {
+	switch {
 	case c.Size > MaxSize:
 		return fmt.Errorf("%w: %d entries are more than this reader takes", ErrFraming, c.Size)
 	case c.Size < v.opts.MinSize:
 		return fmt.Errorf("%w: %d entries, %d were seen", ErrFork, c.Size, v.opts.MinSize)
-	case prev.Origin != "" && (prev.Origin != c.Origin || prev.Size > c.Size):
-		return fmt.Errorf("%w: %s of %d entries, seen was %s of %d", ErrFork, c.Origin, c.Size, prev.Origin, prev.Size)
+	}
+	for _, prev := range v.opts.Previous {
+		if prev.Origin != c.Origin || prev.Size > c.Size {
+			return fmt.Errorf("%w: %s of %d entries, seen was %s of %d", ErrFork, c.Origin, c.Size, prev.Origin, prev.Size)
+		}
 	}
 	return nil
 }
@@ -143,11 +147,12 @@ func (v *verification) hashes(ctx context.Context) error {
 
 // continues compares the tree with what was seen before at that size.
 func (v *verification) continues() error {
-	prev := v.opts.Previous
-	if prev.Origin == "" || prev.Size != v.tree.Size() || prev.Root == v.tree.Root() {
-		return nil
+	for _, prev := range v.opts.Previous {
+		if prev.Size == v.tree.Size() && prev.Root != v.tree.Root() {
+			return fmt.Errorf("%w: its first %d entries are others than those seen", ErrFork, prev.Size)
+		}
 	}
-	return fmt.Errorf("%w: its first %d entries are others than those seen", ErrFork, prev.Size)
+	return nil
 }
 
 func (v *verification) hashTile(ctx context.Context, t Tile) ([]byte, error) {

@@ -158,12 +158,14 @@ func TestRollbackAndForkAreSeenByWhoRemembers(t *testing.T) {
 		change func(*provenance.Options)
 		want   error
 	}{
-		{"grown log", now, func(o *provenance.Options) { o.Previous = oldHead }, nil},
-		{"same log", old, func(o *provenance.Options) { o.Previous = oldHead }, nil},
+		{"grown log", now, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{oldHead} }, nil},
+		{"same log", old, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{oldHead} }, nil},
 		{"older log, size remembered", old, func(o *provenance.Options) { o.MinSize = size }, provenance.ErrFork},
-		{"older log, head remembered", old, func(o *provenance.Options) { o.Previous = head(t, now, k) }, provenance.ErrFork},
-		{"fork of the same size", forked, func(o *provenance.Options) { o.Previous = head(t, now, k) }, provenance.ErrFork},
-		{"fork that grew", forked, func(o *provenance.Options) { o.Previous = oldHead }, provenance.ErrFork},
+		{"older log, head remembered", old, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{head(t, now, k)} }, provenance.ErrFork},
+		{"fork of the same size", forked, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{head(t, now, k)} }, provenance.ErrFork},
+		{"older log, one of two heads", old, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{head(t, now, k), oldHead} }, provenance.ErrFork},
+		{"fork, one of two heads", forked, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{head(t, forked, k), oldHead} }, provenance.ErrFork},
+		{"fork that grew", forked, func(o *provenance.Options) { o.Previous = []provenance.Checkpoint{oldHead} }, provenance.ErrFork},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
