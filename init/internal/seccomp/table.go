@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"math"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -38,9 +39,13 @@ var Memory = Calls("memfd_create", "ftruncate", "pwrite64")
 var Accept = Calls("accept4", "setsockopt", "getsockname", "getpeername", "shutdown", "sendto", "recvfrom", "splice",
 	"sendfile")
 
-// Dial adds making connections.
-var Dial = Calls("socket", "connect", "bind", "setsockopt", "getsockname", "getpeername", "shutdown",
-	"sendto", "recvfrom", "splice", "sendfile")
+// Dial adds making connections over IP. Other families (netlink, packets, Unix)
+// reach kernel code that no child needs.
+var Dial = slices.Concat([]Rule{
+	{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET},
+	{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET6},
+}, Calls("connect", "bind", "setsockopt", "getsockname", "getpeername", "shutdown",
+	"sendto", "recvfrom", "splice", "sendfile"))
 
 // WriteFiles adds making and removing files.
 var WriteFiles = Calls("openat", "newfstatat", "statx", "getdents64", "readlinkat", "pread64", "pwrite64",
