@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"omega/attest/measure"
+	"omega/images"
+	"omega/internal/cache"
+	"omega/internal/pe/petest"
+)
+
+// smallImage writes what a build would, but smaller.
+func smallImage(t *testing.T) string {
+	t.Helper()
+	kernel := petest.Image(petest.Section{Name: ".text", Content: make([]byte, 4096)})
+	copy(kernel[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(kernel[0x20e:], 0x3a0) // behind the headers' end, where the version is
+	copy(kernel[0x5a0:], "6.12.117 (build@build)")
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{"kernel": kernel, "initrd": []byte("initrd"), "cmdline": []byte("quiet")} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// needStub skips where the pinned stub cannot be had.
+func needStub(t *testing.T) {
+	t.Helper()
+	c, err := cache.Open("")
+	if err != nil {
+		t.Skip(err)
+	}
+	s, err := images.NewStore(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Tree(t.Context(), "systemd-stub"); err != nil {
+		t.Skipf("the pinned stub cannot be had: %v", err)
+	}
+}
+
+func TestConvertWritesTheImageInEveryForm(t *testing.T) {
+	needStub(t)
+	dir, out := smallImage(t), t.TempDir()
+	code, said, words := omega(t, "convert", "--to", "uki", "--from", dir, "--out", out)
+	uki, err := os.ReadFile(filepath.Join(out, ukiName))
+	if code != exitOK || err != nil || !strings.Contains(said, ukiName) {
+		t.Fatalf("exit %d, %v, stdout %q, stderr %q", code, err, said, words)
+	}
+	// What was written is what a prediction exists for.
+	if _, err := measure.PredictPCRs(uki, measure.DiskBoot, crypto.SHA256); err != nil {
+		t.Error(err)
+	}
+	for to, file := range map[string]string{"raw": "omega.raw", "aws": "omega-aws.raw", "azure": "omega-azure.vhd"} {
+		code, said, words := omega(t, "convert", "--to", to, "--from", dir, "--out", out)
+		b, err := os.ReadFile(filepath.Join(out, file))
+		if code != exitOK || err != nil || !bytes.Contains(b, uki) || !strings.Contains(said, file) {
+			t.Errorf("%s: exit %d, %v, stdout %q, stderr %q", to, code, err, said, words)
+		}
+	}
+}
+
+func TestConvertRefusesWhatItCannotMake(t *testing.T) {
+	dir := smallImage(t)
+	for name, args := range map[string][]string{
+		"no form":                {"--from", dir},
+		"an unknown form":        {"--to", "floppy", "--from", dir},
+		"an argument":            {"--to", "raw", "--from", dir, "more"},
+		"a folder that is empty": {"--to", "raw", "--from", t.TempDir()},
+	} {
+		if code, out, _ := omega(t, append([]string{"convert"}, args...)...); code != exitUsage || out != "" {
+			t.Errorf("%s: exit %d, stdout %q", name, code, out)
+		}
+	}
+}

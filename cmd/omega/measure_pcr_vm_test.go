@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"omega/attest/measure"
+	"omega/images"
+	"omega/internal/cache"
+)
+
+// The firmware that Debian's package ovmf holds.
+const (
+	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// TestATPMHoldsThePredictedPCRs boots the image as a UKI through OVMF with an
+// emulated TPM, and compares what the TPM was told with the prediction. The TPM
+// itself writes that down, so the guest's kernel needs no driver for it.
+func TestATPMHoldsThePredictedPCRs(t *testing.T) {
+	dir := image(t)
+	for _, file := range []string{ovmfCode, ovmfVars} {
+		if _, err := os.Stat(file); err != nil {
+			t.Skip("apt-get install ovmf gives the firmware")
+		}
+	}
+	if _, err := exec.LookPath("swtpm"); err != nil {
+		t.Skip("apt-get install swtpm gives the TPM")
+	}
+	c, err := cache.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uki, err := images.UKI(t.Context(), c, nil, images.At(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, boot := range []measure.Boot{measure.DirectBoot, measure.DiskBoot} {
+		t.Run(string(boot), func(t *testing.T) {
+			got := extensions(t, bootWithTPM(t, c, boot, uki))
+			for _, bank := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
+				p, err := measure.PredictPCRs(uki, boot, bank)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, pcr := range measure.PredictedPCRs {
+					if diff := cmp.Diff(predicted(p, pcr), got[tpmRegister{pcr, bank}]); diff != "" {
+						t.Errorf("PCR %d, %v:\n%s", pcr, bank, diff)
+					}
+				}
+			}
+		})
+	}
+}
+
+// predicted are the digests that extend a register, in order.
+func predicted(p *measure.PCRPrediction, pcr int) (list []string) {
+	for _, e := range p.Events {
+		if e.PCR == pcr {
+			list = append(list, hex.EncodeToString(e.Digest))
+		}
+	}
+	return list
+}
+
+// bootWithTPM boots uki until PID 1 speaks and returns the TPM's log.
+func bootWithTPM(t *testing.T, c *cache.Cache, boot measure.Boot, uki []byte) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	vars, err := os.ReadFile(ovmfVars)
+	if err := errors.Join(err, os.WriteFile(at("vars"), vars, 0o600), os.WriteFile(at("uki.efi"), uki, 0o600), os.Mkdir(at("tpm"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	tpm := exec.CommandContext(ctx, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+at("tpm"),
+		"--ctrl", "type=unixio,path="+at("socket"), "--log", "level=5,file="+at("log"), "--terminate")
+	if err := tpm.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = tpm.Process.Kill(), tpm.Wait() }()
+	bin, args, err := images.QEMU(ctx, c, nil)
+	if err != nil {
+		t.Skip(err)
+	}
+	args = append(args, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", "1024",
+		"-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",
+		"-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode, "-drive", "if=pflash,format=raw,file="+at("vars"),
+		"-chardev", "socket,id=tpm,path="+at("socket"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
+	if boot == measure.DirectBoot {
+		args = append(args, "-kernel", at("uki.efi"))
+	} else {
+		writeTestDisk(t, at("disk.raw"), uki)
+		args = append(args, "-drive", "if=virtio,format=raw,file="+at("disk.raw"))
+	}
+	waitForFile(t, at("socket"))
+	console := &stopAt{text: "omega: pid1", stop: cancel}
+	qemu := exec.CommandContext(ctx, bin, args...)
+	qemu.Stdout, qemu.Stderr = console, console
+	if err := qemu.Run(); !console.seen {
+		t.Fatalf("PID 1 did not speak: %v\n%s", err, console.all.Bytes())
+	}
+	log, err := os.ReadFile(at("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func waitForFile(t *testing.T, path string) {
+	t.Helper()
+	for range 100 {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%s did not appear", path)
+}
+
+// stopAt keeps what is written and calls stop once text was.
+type stopAt struct {
+	text string
+	stop func()
+	all  bytes.Buffer
+	seen bool
+}
+
+func (s *stopAt) Write(b []byte) (int, error) {
+	s.all.Write(b)
+	if !s.seen && bytes.Contains(s.all.Bytes(), []byte(s.text)) {
+		s.seen = true
+		s.stop()
+	}
+	return len(b), nil
+}
+
+// A tpmRegister is one PCR in one bank.
+type tpmRegister struct {
+	pcr  int
+	bank crypto.Hash
+}
+
+// extensions reads the TPM2_PCR_Extend commands out of the TPM's log (TPM 2.0
+// Library, Part 3, 22.2) and returns the digests of each register, in order.
+func extensions(t *testing.T, log []byte) map[tpmRegister][]string {
+	t.Helper()
+	out := map[tpmRegister][]string{}
+	for _, command := range commands(log) {
+		const extend, header = 0x182, 10
+		if len(command) < header+8 || binary.BigEndian.Uint32(command[6:]) != extend {
+			continue
+		}
+		pcr := int(binary.BigEndian.Uint32(command[header:]))
+		rest := command[header+8+int(binary.BigEndian.Uint32(command[header+4:])):] // behind the authorisation
+		n := binary.BigEndian.Uint32(rest)
+		rest = rest[4:]
+		for range n {
+			sizes := map[uint16]int{4: 20, 0xb: 32, 0xc: 48, 0xd: 64} // TPM_ALG_ID
+			alg := binary.BigEndian.Uint16(rest)
+			digest := rest[2:][:sizes[alg]]
+			rest = rest[2+len(digest):]
+			banks := map[uint16]crypto.Hash{0xb: crypto.SHA256, 0xc: crypto.SHA384}
+			if bank, ok := banks[alg]; ok {
+				r := tpmRegister{pcr, bank}
+				out[r] = append(out[r], fmt.Sprintf("%x", digest))
+			}
+		}
+	}
+	if len(out) == 0 {
+		t.Fatalf("nothing was extended:\n%.2000s", log)
+	}
+	return out
+}
+
+// commands returns the bytes of every command in swtpm's log: a line that
+// announces them, and lines of hex.
+func commands(log []byte) (list [][]byte) {
+	reading := false
+	for line := range strings.Lines(string(log)) {
+		words := strings.Fields(line)
+		if len(words) > 0 && strings.HasPrefix(words[0], "SWTPM_IO_") {
+			reading = words[0] == "SWTPM_IO_Read:"
+			if reading {
+				list = append(list, nil)
+			}
+			continue
+		}
+		b, err := hex.DecodeString(strings.Join(words, ""))
+		if err != nil || len(words) == 0 {
+			reading = false
+		} else if reading {
+			list[len(list)-1] = append(list[len(list)-1], b...)
+		}
+	}
+	return list
+}
+
+// writeTestDisk writes the disk that `omega convert` would.
+func writeTestDisk(t *testing.T, path string, uki []byte) {
+	t.Helper()
+	d, err := images.NewDisk(uki, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.WriteSparse(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}

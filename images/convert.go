@@ -1,0 +1,126 @@
+package images
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// A Format is a form in which a disk is handed to somebody who boots it.
+type Format struct {
+	Name string // as `omega convert --to` takes it
+	File string // the name of the file
+	For  string // who wants it
+	unit int64  // the disk's size is a multiple of it
+	// write fills an empty file.
+	write func(ctx context.Context, f *os.File, d *Disk, step Step) error
+}
+
+// Formats are all forms of the disk. Clouds count in their own units, and want
+// the backup of the partition table at the very end.
+func Formats() []Format {
+	return []Format{
+		{"raw", "omega.raw", "QEMU and every tool", mebibyte, writeRaw},
+		// EBS snapshots are made of raw blocks of 512 KiB.
+		{"aws", "omega-aws.raw", "EBS snapshots", mebibyte, writeRaw},
+		// Compute Engine takes disk.raw in an oldgnu tar.gz, in whole GiB.
+		{"gcp", "omega-gcp.tar.gz", "Compute Engine images", 1 << 30, writeTar},
+		// Azure takes fixed VHDs whose payload is a multiple of a MiB.
+		{"azure", "omega-azure.vhd", "Azure page blobs", mebibyte, writeVHD},
+	}
+}
+
+// FormatNamed returns the format called name.
+func FormatNamed(name string) (Format, error) {
+	known := ""
+	for _, f := range Formats() {
+		if f.Name == name {
+			return f, nil
+		}
+		known += " " + f.Name
+	}
+	return Format{}, fmt.Errorf("no disk format %q; there are%s", name, known)
+}
+
+// Write writes a disk that boots program, in the format f, into the folder dir,
+// and returns the file's path. The file is there whole or not at all.
+func (f Format) Write(ctx context.Context, program []byte, dir string, r Report) (string, error) {
+	step := r.begin("writing " + f.File)
+	defer step.Done()
+	d, err := NewDisk(program, f.unit)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("output folder: %w", err)
+	}
+	out, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return "", fmt.Errorf("output folder: %w", err)
+	}
+	path := filepath.Join(dir, f.File)
+	err = f.write(ctx, out, d, step)
+	err = errors.Join(err, out.Chmod(0o644), out.Close())
+	if err == nil {
+		err = os.Rename(out.Name(), path)
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("%s: %w", f.File, err), os.Remove(out.Name()))
+	}
+	return path, nil
+}
+
+// WriteFile replaces the file at path at once, in a folder that it makes if need
+// be.
+func WriteFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("output folder: %w", err)
+	}
+	return writeFile(path, b)
+}
+
+func writeRaw(_ context.Context, f *os.File, d *Disk, _ Step) error { return d.WriteSparse(f) }
+
+// writeTar writes d as the only member of a compressed archive, without any
+// time or owner in it.
+func writeTar(ctx context.Context, f *os.File, d *Disk, step Step) error {
+	z := gzip.NewWriter(f)
+	t := tar.NewWriter(z)
+	err := t.WriteHeader(&tar.Header{Name: "disk.raw", Mode: 0o644, Size: d.Size, Format: tar.FormatGNU})
+	if err == nil {
+		_, err = io.Copy(t, &counted{ctx: ctx, r: d.Reader(), total: d.Size, step: step})
+	}
+	return errors.Join(err, t.Close(), z.Close())
+}
+
+// A counted reader says how far it is and stops when ctx is done.
+type counted struct {
+	ctx         context.Context
+	r           io.Reader
+	done, total int64
+	step        Step
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(b)
+	c.done += int64(n)
+	c.step.Set(c.done, c.total)
+	return n, err
+}
+
+func writeVHD(_ context.Context, f *os.File, d *Disk, _ Step) error {
+	footer := vhdFooter(d.Size)
+	if err := d.WriteSparse(f); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(footer, d.Size)
+	return err
+}
