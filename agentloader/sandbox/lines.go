@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 )
@@ -20,11 +21,21 @@ type lastLines struct {
 
 func newLastLines() *lastLines { return &lastLines{} }
 
-// Write never fails and never blocks: an agent must not be stopped by its own chatter.
+// Write never fails and never blocks: an agent must not be stopped by its own chatter. Nor may chatter
+// cost the platform more time than the agent, so lines that nobody will see are not looked at.
 func (l *lastLines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range b {
+	rest := b
+	for n, end := 0, len(b); n <= maxLines; n++ {
+		if end = bytes.LastIndexByte(b[:end], '\n'); end < 0 {
+			break
+		}
+		if n == maxLines {
+			rest, l.part = b[end+1:], l.part[:0]
+		}
+	}
+	for _, c := range rest {
 		if c == '\n' {
 			l.end()
 		} else if len(l.part) < maxLine {

@@ -210,3 +210,32 @@ func TestOutputIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLastLinesAreTheSameHoweverTheyAreCut(t *testing.T) {
+	var text []byte
+	for i := range 3*maxLines + 7 {
+		text = fmt.Appendf(text, "line %d\n", i)
+	}
+	text = append(text, "the last one has no end"...)
+	for _, size := range []int{1, 7, 100, 64 * 9, len(text)} {
+		l := newLastLines()
+		for rest := text; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			l.Write(rest[:min(size, len(rest))])
+		}
+		got := l.Lines()
+		if len(got) != maxLines || got[maxLines-1] != "the last one has no end" || got[0] != fmt.Sprintf("line %d", 2*maxLines+8) {
+			t.Errorf("in pieces of %d: %d lines from %q to %q", size, len(got), got[0], got[len(got)-1])
+		}
+	}
+}
+
+func TestChatterCostsThePlatformLittle(t *testing.T) {
+	l := newLastLines()
+	chatter := []byte(strings.Repeat("x\x01\n", 10<<10))
+	if n := testing.AllocsPerRun(10, func() { l.Write(chatter) }); n > 2*maxLines {
+		t.Errorf("%v allocations for one piece of output", n)
+	}
+	if l.end(); len(l.lines) != maxLines {
+		t.Errorf("%d lines", len(l.lines))
+	}
+}
