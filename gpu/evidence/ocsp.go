@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -103,14 +104,14 @@ func parseOCSP(der []byte) (*OCSP, error) {
 		return nil, fmt.Errorf("%d bytes, at most %d", len(der), maxOCSP)
 	}
 	var outer ocspResponse
-	if err := unmarshalAll(der, &outer); err != nil {
+	if err := unmarshalExact(der, &outer); err != nil {
 		return nil, err
 	}
 	if outer.Status != 0 || !outer.Bytes.Type.Equal(oidOCSPBasic) {
 		return nil, fmt.Errorf("status %d, type %v", outer.Status, outer.Bytes.Type)
 	}
 	var basic basicResponse
-	if err := unmarshalAll(outer.Bytes.Response, &basic); err != nil {
+	if err := unmarshalExact(outer.Bytes.Response, &basic); err != nil {
 		return nil, err
 	}
 	if !basic.Algorithm.Algorithm.Equal(oidECDSA384) || basic.Signature.BitLength%8 != 0 {
@@ -210,6 +211,19 @@ func unmarshalAll(der []byte, v any) error {
 	rest, err := asn1.Unmarshal(der, v)
 	if err == nil && len(rest) != 0 {
 		err = fmt.Errorf("%d bytes behind the end", len(rest))
+	}
+	return err
+}
+
+// unmarshalExact also refuses what encoding/asn1 overlooks, such as a wrong
+// length around an explicit tag: the value must write the same bytes again.
+func unmarshalExact(der []byte, v any) error {
+	if err := unmarshalAll(der, v); err != nil {
+		return err
+	}
+	again, err := asn1.Marshal(reflect.ValueOf(v).Elem().Interface())
+	if err == nil && !bytes.Equal(again, der) {
+		err = errors.New("not DER")
 	}
 	return err
 }
