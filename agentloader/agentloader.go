@@ -47,6 +47,7 @@ var (
 	ErrExpired    = errors.New("deployment has expired")
 	ErrAudience   = errors.New("deployment is for another platform")
 	ErrDeployment = errors.New("deployment is not valid")
+	ErrFault      = errors.New("fault while reading the bundle")
 )
 
 // Refusal says what was refused and why. Instance, Name and Bundle may be missing or, before the
@@ -143,13 +144,20 @@ func New(cfg Config) (*Loader, error) {
 }
 
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
-func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error) {
+func (l *Loader) Admit(ctx context.Context, deployment []byte) (_ *Admitted, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.Timeout, fmt.Errorf("%w: admission not done after %v", registry.ErrSlow, l.cfg.Timeout))
 	defer cancel()
 	r := &Refusal{}
 	if claim, err := bundle.ParseDeployment(deployment); err == nil {
 		r.Instance, r.Bundle = claim.Instance, claim.Bundle
 	}
+	defer func() {
+		// Parsers of others read hostile layers here. Should one stumble, that costs this deployment.
+		if p := recover(); p != nil {
+			r.Reason = fmt.Errorf("%w: %v", ErrFault, p)
+			err = r
+		}
+	}()
 	a, err := l.admit(ctx, deployment, r)
 	if err != nil {
 		r.Reason = err

@@ -396,6 +396,25 @@ func TestWholeAdmissionIsBoundedInTime(t *testing.T) {
 	refused(t, err, registry.ErrSlow)
 }
 
+func TestAParserThatStumblesCostsOneDeployment(t *testing.T) {
+	w := newWorld(t)
+	raw, stumble := w.publish(), true
+	l := w.loader(func(c *Config) {
+		c.Now = func() time.Time {
+			if stumble {
+				panic("index out of range")
+			}
+			return clock
+		}
+	})
+	_, err := l.Admit(t.Context(), raw)
+	refused(t, err, ErrFault)
+	stumble = false
+	if _, err := l.Admit(t.Context(), raw); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+}
+
 func TestLoaderIsNotMadeFromALaxPolicy(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no platform":           func(c *Config) { c.Platform = "" },
