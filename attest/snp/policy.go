@@ -114,15 +114,18 @@ func (p *Policy) Check(v *Verified) []attest.Check {
 
 func (p *Policy) guestPolicy(r *Report) attest.Check {
 	denied := PolicyDebug | PolicyMigrateMA
-	if p.AllowDebug {
-		denied &^= PolicyDebug
-	}
-	if p.AllowMigration {
-		denied &^= PolicyMigrateMA
+	words := "the host can neither debug nor migrate the guest (bits 19 and 18)"
+	switch {
+	case p.AllowDebug && p.AllowMigration:
+		denied, words = 0, "debugging and migration are allowed by the appraisal policy"
+	case p.AllowDebug:
+		denied, words = PolicyMigrateMA, "the host cannot migrate the guest (bit 18); debugging is allowed by the appraisal policy"
+	case p.AllowMigration:
+		denied, words = PolicyDebug, "the host cannot debug the guest (bit 19); migration is allowed by the appraisal policy"
 	}
 	return attest.Compare(r.GuestPolicy&denied == 0, attest.Check{
 		Name: "guest_policy", Expected: fmt.Sprintf("none of %#x", uint64(denied)), Found: fmt.Sprintf("%#x", uint64(r.GuestPolicy)),
-		Words: "the host can neither debug nor migrate the guest (bits 19 and 18)",
+		Words: words,
 	})
 }
 

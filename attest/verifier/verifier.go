@@ -49,6 +49,9 @@ type Params struct {
 	MinSVN uint32
 	// AllowDebugProfile accepts images with a shell inside.
 	AllowDebugProfile bool
+	// Policy, if given, takes the place of Report and AllowDebugProfile, raises
+	// MinSVN, and adds its demands.
+	Policy *Policy
 }
 
 // appraisal is one Appraise on its way.
@@ -66,6 +69,10 @@ type appraisal struct {
 // there is an error, unless the report's signature is not valid: nothing else
 // means anything then.
 func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
+	if p.Policy != nil {
+		p.Report, p.AllowDebugProfile = p.Policy.Report, p.Policy.AllowDebugProfile
+		p.MinSVN = max(p.MinSVN, p.Policy.MinSVN)
+	}
 	a := &appraisal{p: p, e: e, result: attest.Result{Verdict: attest.VerdictRefused}}
 	if err := a.authenticate(); err != nil {
 		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
@@ -80,6 +87,7 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	a.agents()
 	a.log()
 	a.gpu()
+	a.demands()
 	a.notProven()
 	if a.err != nil {
 		return &a.result, a.err

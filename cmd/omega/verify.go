@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--min-svn N] [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -35,6 +35,7 @@ type verifyOptions struct {
 	Emulated    string // the emulated PSP's ark.pem, or its folder
 	Nonce       string // of a file
 	MinSVN      uint
+	Policy      string // appraisal policy; empty: the default one
 	Offline     bool   // no network for certificates
 	KDS         string // AMD's certificate service or a mirror; empty: AMD's
 	KDSCache    string // empty: in the user's cache folder
@@ -46,6 +47,7 @@ type verification struct {
 	Verdict        string           `json:"verdict"`
 	Manifest       string           `json:"manifest"`
 	ManifestSigned bool             `json:"manifest_signed"`
+	Policy         string           `json:"policy,omitempty"`
 	Checks         []attest.Check   `json:"checks"`
 	Evidence       *attest.Evidence `json:"evidence"`
 }
@@ -66,6 +68,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
 	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
 	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
@@ -104,6 +107,9 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
 		return nil, err
 	}
+	if p.Policy, err = loadPolicy(o.Policy); err != nil {
+		return nil, err
+	}
 	if o.Emulated != "" {
 		if p.EmulatedRoot, err = readEmulatedRoot(o.Emulated); err != nil {
 			return nil, err
@@ -113,7 +119,7 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed}
+	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed, Policy: o.Policy}
 	if v.Evidence, err = attest.ParseEvidence(raw); err != nil {
 		return nil, exit(exitSignature, err)
 	}

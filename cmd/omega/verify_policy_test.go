@@ -1,0 +1,49 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"omega/internal/vectors"
+)
+
+func TestAnAppraisalPolicyDecidesAndItsRelaxationsAreNamed(t *testing.T) {
+	p := newPlatform(t)
+	file, page := filepath.Join(t.TempDir(), "policy.json"), filepath.Join(t.TempDir(), "page.html")
+	for _, tt := range []struct {
+		name, fields string
+		want         int
+		out, words   string
+	}{
+		{"nothing more", "", exitOK, "EMULATED", ""},
+		{"an agent that must run and does not", `,"must_run":["demo"]`, exitMismatch, "demo is running", "must_run"},
+		{"a config that must be bound", `,"require_bound_config":true`, exitMismatch, "REFUSED", "launch_config"},
+		{"a lower SVN than wanted", `,"min_svn":2`, exitMismatch, "REFUSED", "svn"},
+		{"a relaxation", `,"report":{"version":"omega/snp-policy/v1","allow_debug":true}`, exitOK, "(allow_debug)", ""},
+		{"an unknown field", `,"min_svnn":2`, exitUsage, "", "policy.json"},
+	} {
+		writeTestFile(t, file, []byte(`{"version":"omega/appraisal-policy/v1"`+tt.fields+`}`))
+		code, out, words := omega(t, "verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--manifest-unsigned", "--policy", file, "--html", page)
+		if code != tt.want || !strings.Contains(out, tt.out) || !strings.Contains(words, tt.words) {
+			t.Errorf("%s: exit %d, want %d; stdout %q, stderr %q", tt.name, code, tt.want, out, words)
+		}
+		if tt.name == "a relaxation" && !strings.Contains(readPage(t, page), "(allow_debug)") {
+			t.Error("the page does not name the relaxation")
+		}
+	}
+	if code, _, _ := omega(t, "verify", p.URL, "--manifest", p.manifest, "--manifest-unsigned", "--policy", file+"x"); code != exitUsage {
+		t.Errorf("no policy file: exit %d", code)
+	}
+}
+
+func TestARelaxedPolicyForARawReportSaysSo(t *testing.T) {
+	dir := filepath.Join(vectors.Dir(t), "snp", "turin")
+	file := filepath.Join(t.TempDir(), "policy.json")
+	writeTestFile(t, file, []byte(`{"version":"omega/snp-policy/v1","allow_migration":true}`))
+	code, out, words := omega(t, "verify", "snp", "--report", filepath.Join(dir, "turin_attestation_report.bin"),
+		"--vcek", filepath.Join(dir, "turin_vcek.pem"), "--at", "2026-06-01T00:00:00Z", "--policy", file)
+	if code != exitOK || !strings.Contains(out, "(allow_migration)") {
+		t.Errorf("exit %d, %s%s", code, out, words)
+	}
+}
