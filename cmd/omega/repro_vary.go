@@ -44,6 +44,7 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 	}
 	if single {
 		builds = builds[:1]
+		builds[0].name = "build"
 	} else {
 		builds[1].mapUser = canMapUser(ctx)
 		builds[1].clock = shiftClock()
