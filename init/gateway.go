@@ -104,6 +104,9 @@ func (g *gatewayChild) link(life context.Context, req linkRequest, f *os.File) (
 	for _, t := range req.Tools {
 		agent.Tools = append(agent.Tools, gateway.Tool{Server: t.Server, Descriptors: t.Descriptors})
 	}
+	if err := gw.Check(agent); err != nil {
+		return nothing{}, errors.Join(err, conn.Close())
+	}
 	go func() {
 		if err := gw.ServeLink(life, agent, conn); err != nil && life.Err() == nil {
 			g.c.log.Warn("link", "instance", agent.Instance, "error", err)

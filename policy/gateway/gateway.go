@@ -108,6 +108,13 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
+// Check says why an agent's link could not be served, so that an agent which
+// would be deaf and mute is not started.
+func (g *Gateway) Check(agent Agent) error {
+	_, err := g.link(agent)
+	return err
+}
+
 // ServeLink speaks HTTP/2 without TLS on one agent's link, until it is closed
 // or ctx ends. The link is the agent's identity: nothing in a request can
 // change it.

@@ -2,7 +2,9 @@
 // key and the log key, and the device that makes attestation reports. It signs
 // typed statements only: REPORT_DATA is computed here from the boot claims and
 // a session statement, never taken from a caller, and a checkpoint is signed
-// only for this boot's log and only if the log did not shrink or fork.
+// only for this boot's log and only if the log did not shrink or change at one
+// size. That what was added follows what was there is for readers to check: a
+// log child that was taken over could fork it, and every proof would show that.
 //
 // It has no network and reads no files: the init child around it does that.
 package signer
