@@ -19,7 +19,8 @@ help: ## show this list
 demo: omega ## build the image, boot it and play the whole story
 	$(OMEGA) demo $(json)
 
-test: tools ## run all tests, those in a virtual machine included
+test: omega ## run all tests, those in a virtual machine included
+	$(OMEGA) tools --tests
 	$(OMEGA) build
 	go test -timeout 20m ./...
 	cd examples && go test ./...

@@ -11,7 +11,7 @@ import (
 // build makes the demo's image for the demo's policy, and the programs that
 // will meet it.
 func (d *demo) build(ctx context.Context) error {
-	if err := ensureTools(ctx, d.e, d.yes); err != nil {
+	if err := ensureTools(ctx, d.e, hostPackages, d.yes); err != nil {
 		return err
 	}
 	policy, err := d.writePolicy()

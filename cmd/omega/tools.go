@@ -27,25 +27,33 @@ var hostPackages = []string{
 	"qemu-system-x86",
 }
 
+// testPackages are what the tests hold omega's own writers against.
+var testPackages = []string{"dosfstools", "erofs-utils", "gdisk", "mtools", "ovmf", "qemu-utils", "swtpm"}
+
 // errNoDebian reports a machine whose packages omega does not know to install.
 var errNoDebian = errors.New("not a Debian system")
 
 func runTools(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("tools")
 	yes := fs.Bool("yes", os.Getenv("YES") == "1", "install without asking; so does YES=1")
+	tests := fs.Bool("tests", false, "also what the tests compare with")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	return ensureTools(ctx, e, *yes)
+	wanted := hostPackages
+	if *tests {
+		wanted = slices.Concat(hostPackages, testPackages)
+	}
+	return ensureTools(ctx, e, wanted, *yes)
 }
 
 // ensureTools installs the packages that are missing. It asks first where
 // there is somebody to ask and yes was not given.
-func ensureTools(ctx context.Context, e *env, yes bool) error {
-	missing, err := missingPackages(ctx)
+func ensureTools(ctx context.Context, e *env, wanted []string, yes bool) error {
+	missing, err := missingPackages(ctx, wanted)
 	if errors.Is(err, errNoDebian) {
 		e.sayf("not a Debian system: please see to it that the counterparts of these packages are there:\n  %s",
-			strings.Join(hostPackages, " "))
+			strings.Join(wanted, " "))
 		return nil
 	}
 	if err != nil || len(missing) == 0 {
@@ -58,13 +66,13 @@ func ensureTools(ctx context.Context, e *env, yes bool) error {
 	return installPackages(ctx, e, missing)
 }
 
-// missingPackages asks dpkg which of hostPackages are not installed.
-func missingPackages(ctx context.Context) ([]string, error) {
+// missingPackages asks dpkg which of the wanted packages are not installed.
+func missingPackages(ctx context.Context, wanted []string) ([]string, error) {
 	if _, err := exec.LookPath("dpkg-query"); err != nil {
 		return nil, errNoDebian
 	}
 	// A package that dpkg has never heard of makes it fail, and that is an answer too.
-	cmd := exec.CommandContext(ctx, "dpkg-query", append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, hostPackages...)...)
+	cmd := exec.CommandContext(ctx, "dpkg-query", append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, wanted...)...)
 	out, err := cmd.Output()
 	var exited *exec.ExitError
 	if err != nil && !errors.As(err, &exited) {
@@ -73,7 +81,7 @@ func missingPackages(ctx context.Context) ([]string, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return missingFrom(hostPackages, out), nil
+	return missingFrom(wanted, out), nil
 }
 
 // missingFrom reads what dpkg-query said.
