@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,6 +100,9 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 // verifyPlatform fetches evidence and appraises it. There is an outcome beside
 // the error wherever there was something to appraise.
 func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification, error) {
+	if o.MinSVN > math.MaxUint32 {
+		return nil, fmt.Errorf("--min-svn %d: want at most %d", o.MinSVN, uint32(math.MaxUint32))
+	}
 	m, err := loadManifest(o)
 	if err != nil {
 		return nil, err

@@ -149,7 +149,11 @@ func (p *picture) wide(b *pictureBox, y int, above *pictureBox) int {
 func (p *picture) agents(v *verification, y int, above *pictureBox) int {
 	agents := v.Evidence.Agents
 	frame := &pictureBox{X: 10, W: pictureWidth - 20, Y: y, Status: v.resting("agents"), Title: fmt.Sprintf("Agents admitted in this boot: %d", len(agents))}
-	frame.say(true, "The platform checked their principals' signatures before it started them.")
+	if v.status(platformChecks()...) == attest.Proven {
+		frame.say(true, "The measured image checked their principals' signatures before it started them.")
+	} else {
+		frame.say(true, "What is not proven to be the measured image claims that their principals signed them.")
+	}
 	if len(agents) > maxCards {
 		frame.say(true, fmt.Sprintf("Here are the first %d; the table below has all.", maxCards))
 		agents = agents[:maxCards]

@@ -32,6 +32,12 @@ func TestAnAppraisalPolicyDecidesAndItsRelaxationsAreNamed(t *testing.T) {
 			t.Error("the page does not name the relaxation")
 		}
 	}
+	args := []string{"verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--manifest-unsigned", "--min-svn"}
+	for svn, want := range map[string]int{"1": exitOK, "2": exitMismatch, "4294967296": exitUsage} {
+		if code, _, words := omega(t, append(args, svn)...); code != want {
+			t.Errorf("SVN %s: exit %d, want %d; %s", svn, code, want, words)
+		}
+	}
 	if code, _, _ := omega(t, "verify", p.URL, "--manifest", p.manifest, "--manifest-unsigned", "--policy", file+"x"); code != exitUsage {
 		t.Errorf("no policy file: exit %d", code)
 	}
