@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"omega/internal/skip"
 )
 
 // noise is a program of n bytes that does not compress or repeat.
@@ -25,7 +27,7 @@ func tool(t *testing.T, pkg string, args ...string) string {
 	t.Helper()
 	bin, err := exec.LookPath(args[0])
 	if err != nil {
-		t.Skipf("%s is not installed; apt-get install %s gives it", args[0], pkg)
+		skip.Missing(t, "%s is not installed; apt-get install %s gives it", args[0], pkg)
 	}
 	cmd := exec.CommandContext(t.Context(), bin, args[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")

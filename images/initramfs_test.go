@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"omega/internal/skip"
 )
 
 // maxPayload is what the initramfs may take; every page of it is accepted,
@@ -161,7 +163,7 @@ func TestBuiltInitramfsHoldsThePayloadAndIsSmall(t *testing.T) {
 	a := At(filepath.Join("..", "build", "cpu"))
 	b, err := os.ReadFile(a.Initrd)
 	if err != nil {
-		t.Skip("no image is built; `omega build` makes one")
+		skip.Missing(t, "no image is built; `omega build` makes one")
 	}
 	if len(b) > maxPayload {
 		t.Errorf("the initramfs has %d bytes, more than %d", len(b), maxPayload)

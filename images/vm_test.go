@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"omega/internal/cache"
+	"omega/internal/skip"
 )
 
 // bootAlone starts the built kernel without any initramfs, which ends in a
@@ -18,20 +19,20 @@ func bootAlone(t *testing.T, args ...string) string {
 	t.Helper()
 	kernel := At(filepath.Join("..", "build", "cpu")).Kernel
 	if _, err := os.Stat(kernel); err != nil {
-		t.Skip("no image is built; `omega build` makes one")
+		skip.Missing(t, "no image is built; `omega build` makes one")
 	}
 	if os.Getenv("OMEGA_SKIP_VM") != "" {
 		t.Skip("OMEGA_SKIP_VM is set")
 	}
 	c, err := cache.Open("")
 	if err != nil {
-		t.Skip(err)
+		skip.Missing(t, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	bin, dirs, err := QEMU(ctx, c, nil)
 	if err != nil {
-		t.Skip(err)
+		skip.Missing(t, "%v", err)
 	}
 	line := append(dirs, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", "256",
 		"-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", "console=ttyS0 panic=-1")

@@ -17,6 +17,8 @@ import (
 
 	"github.com/erofs/go-erofs"
 	"github.com/google/go-cmp/cmp"
+
+	"omega/internal/skip"
 )
 
 // entry is a tar entry in short.
@@ -350,7 +352,7 @@ func TestHardLinksAreOneFile(t *testing.T) {
 func TestFsckAgrees(t *testing.T) {
 	fsck, err := exec.LookPath("fsck.erofs")
 	if err != nil {
-		t.Skip("fsck.erofs is not installed")
+		skip.Missing(t, "fsck.erofs is not installed; apt-get install erofs-utils gives it")
 	}
 	var entries []entry
 	for i := range 600 {

@@ -12,6 +12,7 @@ import (
 	"omega/attest/measure"
 	"omega/images"
 	"omega/internal/cache"
+	"omega/internal/skip"
 	"omega/internal/pe/petest"
 )
 
@@ -36,14 +37,14 @@ func needStub(t *testing.T) {
 	t.Helper()
 	c, err := cache.Open("")
 	if err != nil {
-		t.Skip(err)
+		skip.Missing(t, "%v", err)
 	}
 	s, err := images.NewStore(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Tree(t.Context(), "systemd-stub"); err != nil {
-		t.Skipf("the pinned stub cannot be had: %v", err)
+		skip.Missing(t, "the pinned stub cannot be had: %v", err)
 	}
 }
 

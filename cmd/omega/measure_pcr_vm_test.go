@@ -20,6 +20,7 @@ import (
 	"omega/attest/measure"
 	"omega/images"
 	"omega/internal/cache"
+	"omega/internal/skip"
 )
 
 // The firmware that Debian's package ovmf holds.
@@ -35,11 +36,11 @@ func TestATPMHoldsThePredictedPCRs(t *testing.T) {
 	dir := image(t)
 	for _, file := range []string{ovmfCode, ovmfVars} {
 		if _, err := os.Stat(file); err != nil {
-			t.Skip("apt-get install ovmf gives the firmware")
+			skip.Missing(t, "apt-get install ovmf gives the firmware")
 		}
 	}
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		t.Skip("apt-get install swtpm gives the TPM")
+		skip.Missing(t, "apt-get install swtpm gives the TPM")
 	}
 	c, err := cache.Open("")
 	if err != nil {
@@ -96,7 +97,7 @@ func bootWithTPM(t *testing.T, c *cache.Cache, boot measure.Boot, uki []byte) []
 	defer func() { _, _ = tpm.Process.Kill(), tpm.Wait() }()
 	bin, args, err := images.QEMU(ctx, c, nil)
 	if err != nil {
-		t.Skip(err)
+		skip.Missing(t, "%v", err)
 	}
 	args = append(args, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", "1024",
 		"-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",

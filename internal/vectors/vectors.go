@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"omega/internal/skip"
 )
 
 // Dir is the folder of the test vectors: $OMEGA_VECTORS, or ../shared/vectors
@@ -17,7 +19,7 @@ func Dir(t testing.TB) string {
 		dir = filepath.Join(moduleRoot(t), "..", "shared", "vectors")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "README.md")); err != nil {
-		t.Skipf("test vectors: not in %s; set OMEGA_VECTORS to their folder", dir)
+		skip.Missing(t, "test vectors: not in %s; set OMEGA_VECTORS to their folder", dir)
 	}
 	return dir
 }
