@@ -12,8 +12,8 @@ import (
 	"omega/attest/measure"
 	"omega/images"
 	"omega/internal/cache"
-	"omega/internal/skip"
 	"omega/internal/pe/petest"
+	"omega/internal/skip"
 )
 
 // smallImage writes what a build would, but smaller.
