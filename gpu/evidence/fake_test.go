@@ -95,6 +95,12 @@ func TestChainsOfTheWrongKindAreRefused(t *testing.T) {
 			brom := issue(t, "BROM", f.device[2], leafOnly)
 			f.device[1], f.device[0] = brom, issue(t, "FMC", brom, leafOnly)
 		}, ErrChain},
+		{"a leaf signed with SHA-256", func(f *fake) {
+			f.device[0] = issue(t, "FMC", f.device[1], func(c *x509.Certificate) {
+				leafOnly(c)
+				c.SignatureAlgorithm = x509.ECDSAWithSHA256
+			})
+		}, ErrChain},
 		{"an expired device", func(f *fake) {
 			brom := issue(t, "BROM", f.device[2], func(c *x509.Certificate) { c.NotAfter = forgeTime.AddDate(0, 0, -1) })
 			f.device[1], f.device[0] = brom, issue(t, "FMC", brom, leafOnly)
@@ -148,6 +154,7 @@ func TestSignedDocumentsOfTheWrongFormAreRefused(t *testing.T) {
 		{"an element behind the signature", swap("</SoftwareIdentity>", "<n:Entity/></SoftwareIdentity>"), ErrSignature},
 		{"an index twice", f.sign(t, strings.Replace(body, `index="1"`, `index="0"`, 1)), ErrFormat},
 		{"fewer digests than announced", f.sign(t, strings.Replace(body, `alternatives="1"`, `alternatives="2"`, 1)), ErrFormat},
+		{"more digests than announced", f.sign(t, strings.Replace(body, `size="48"`, `size="48" h:Hash7=""`, 1)), ErrFormat},
 		{"no alternative", f.sign(t, strings.Replace(body, `alternatives="1"`, `alternatives="0"`, 1)), ErrFormat},
 		{"active said in another way", f.sign(t, strings.Replace(body, `active="True"`, `active="true"`, 1)), ErrFormat},
 		{"nothing active", f.sign(t, rimBody("590.1.2", nil)), ErrFormat},
@@ -156,6 +163,32 @@ func TestSignedDocumentsOfTheWrongFormAreRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := ParseRIM(tt.rim); !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestMeasurementsHaveDistinctIndexes(t *testing.T) {
+	block := func(index, form, value byte) []byte {
+		return append([]byte{index, form, value + 3, 0, 1, value, 0}, make([]byte, value)...)
+	}
+	tests := []struct {
+		name   string
+		record []byte
+		ok     bool
+	}{
+		{"two", slices.Concat(block(1, 1, 48), block(2, 1, 48)), true},
+		{"an index twice", slices.Concat(block(1, 1, 48), block(1, 1, 48)), false},
+		{"index zero", slices.Concat(block(0, 1, 48), block(1, 1, 48)), false},
+		{"a form that is not the DMTF's", slices.Concat(block(1, 1, 48), block(2, 2, 48)), false},
+		{"a short digest", slices.Concat(block(1, 1, 48), block(2, 1, 32)), false},
+		{"one too many", slices.Concat(block(1, 1, 48), block(2, 1, 48), block(3, 1, 48)), false},
+		{"one too few", block(1, 1, 48), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := parseBlocks(tt.record, 2); (err == nil) != tt.ok {
+				t.Errorf("error %v, want accepted: %t", err, tt.ok)
 			}
 		})
 	}
