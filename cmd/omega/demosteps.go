@@ -145,6 +145,8 @@ func (d *demo) verify(ctx context.Context) error {
 		d.sayf("exit code %d, as it must be: that root is not AMD's", exitSignature)
 		args = append(args, "--allow-emulated", d.machine.Root)
 	}
+	page := filepath.Join(d.run, "verify.html")
+	args = append(args, "--html", page)
 	out, err := d.verb(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("the verifier: %w", err)
@@ -158,7 +160,7 @@ func (d *demo) verify(ctx context.Context) error {
 	}
 	printChecks(&indenter{w: d.e.Stderr, prefix: "     "}, result.Checks)
 	d.report.Verdict = result.Verdict
-	d.sayf("verdict: %s", result.Verdict)
+	d.sayf("verdict: %s; as a page: %s", result.Verdict, page)
 	if result.Verdict != want {
 		return fmt.Errorf("verdict %q, not %q", result.Verdict, want)
 	}
