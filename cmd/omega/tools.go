@@ -108,7 +108,8 @@ func installPackages(ctx context.Context, e *env, packages []string) error {
 	defer step.Done()
 	commands := [][]string{
 		{"apt-get", "-q", "update"},
-		append([]string{"apt-get", "-q", "-y", "--no-install-recommends", "install"}, packages...),
+		// Another apt may be at work; wait for it rather than fail.
+		append([]string{"apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install"}, packages...),
 	}
 	for i, words := range commands {
 		step.Set(int64(i), int64(len(commands)))
