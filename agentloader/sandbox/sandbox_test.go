@@ -75,7 +75,11 @@ func TestStopEndsAgents(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			box := s.start(t, "stop-1", tt.word)
-			time.Sleep(700 * time.Millisecond) // long enough to be running, or to be stopped in its start
+			for deadline := time.Now().Add(time.Minute); len(box.lines.Lines()) == 0; time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the agent said nothing")
+				}
+			}
 			if err := box.Stop(t.Context(), tt.grace); err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"omega/internal/strictjson"
 )
@@ -118,8 +119,8 @@ func (r *Registry) validate() error {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return fmt.Errorf("registry mirror %.80q is not an http(s) URL", r.Mirror)
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("registry mirror has more than scheme, host and path")
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("registry mirror has more than scheme and host")
 	}
 	return nil
 }

@@ -50,6 +50,7 @@ func TestParseRefusesWhatIsNotExactlyAConfig(t *testing.T) {
 		{"a mirror that is a file", body(`"registry":{"mirror":"file:///etc/omega"}`)},
 		{"a mirror with credentials", body(`"registry":{"mirror":"http://me:pw@10.0.2.2"}`)},
 		{"a mirror with a query", body(`"registry":{"mirror":"http://10.0.2.2?x=1"}`)},
+		{"a mirror with a path", body(`"registry":{"mirror":"http://10.0.2.2/v2"}`)},
 		{"a mirror without host", body(`"registry":{"mirror":"http://"}`)},
 		{"dial from no port", body(`"dial":{"files.example":"10.0.2.2:1"}`)},
 		{"dial from port 0", body(`"dial":{"files.example:0":"10.0.2.2:1"}`)},

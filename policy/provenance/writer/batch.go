@@ -120,16 +120,16 @@ const (
 	outcomeSize = 4<<10 + leafOverhead
 )
 
-// room refuses what would fill the log, and what would let one agent take more
-// than half of it: no agent can end the log for the others alone.
+// room refuses what would fill the log. An agent has at most as much of it as
+// is then still free: however many collude, the next one finds room.
 func (w *Writer) room(r *request) error {
 	size := len(r.json) + leafOverhead
 	if w.bytes+size+(len(w.open)+1)*outcomeSize > w.cfg.MaxBytes {
 		return fmt.Errorf("%w: %d bytes", ErrFull, w.bytes)
 	}
 	agent := r.entry.Agent
-	if calls(r.entry) && w.spent[agent]+size > w.cfg.MaxBytes/2 {
-		return fmt.Errorf("%w: agent %s has filled its half", ErrFull, agent)
+	if free := w.cfg.MaxBytes - w.bytes - size; calls(r.entry) && w.spent[agent]+size > free {
+		return fmt.Errorf("%w: agent %s has filled its share", ErrFull, agent)
 	}
 	return nil
 }

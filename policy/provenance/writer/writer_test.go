@@ -246,19 +246,21 @@ func TestAFullLogRefusesAndStaysReadable(t *testing.T) {
 	}
 }
 
-func TestOneAgentCannotFillTheLogForOthers(t *testing.T) {
+func TestAgentsCannotFillTheLogForOthersNotEvenTogether(t *testing.T) {
 	s := newSigner(t)
 	c := s.config()
-	c.MaxBytes = 64 << 10
+	c.MaxBytes = 256 << 10
 	w := newWriter(t, c)
-	var err error
-	for n := 0; err == nil && n < 1000; n++ {
-		_, err = w.Append(t.Context(), intent("one", provenance.Deny))
+	for _, greedy := range []string{"one", "two", "three"} {
+		var err error
+		for n := 0; err == nil && n < 1000; n++ {
+			_, err = w.Append(t.Context(), intent(greedy, provenance.Deny))
+		}
+		if !errors.Is(err, ErrFull) {
+			t.Fatalf("agent %s: error %v, want %v", greedy, err, ErrFull)
+		}
 	}
-	if !errors.Is(err, ErrFull) {
-		t.Fatalf("error %v, want %v", err, ErrFull)
-	}
-	for _, e := range []provenance.Entry{intent("two", provenance.Permit), {Kind: provenance.KindExit, Time: now, Agent: "one"}} {
+	for _, e := range []provenance.Entry{intent("four", provenance.Permit), {Kind: provenance.KindExit, Time: now, Agent: "one"}} {
 		if _, err := w.Append(t.Context(), e); err != nil {
 			t.Errorf("%s of %s: %v", e.Kind, e.Agent, err)
 		}

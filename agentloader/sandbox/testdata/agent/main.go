@@ -28,7 +28,7 @@ var tries = map[string]func() error{
 	"orphan":   orphan,
 	"forward":  forward,
 	"exit7":    func() error { os.Exit(7); return nil },
-	"sleep":    func() error { time.Sleep(time.Hour); return nil },
+	"sleep":    func() error { fmt.Println("up"); time.Sleep(time.Hour); return nil },
 	"stubborn": stubborn,
 	"chatter":  chatter,
 	"hog":      hog,
@@ -222,6 +222,7 @@ func forward() error {
 
 func stubborn() error {
 	signal.Ignore(syscall.SIGTERM)
+	fmt.Println("up")
 	time.Sleep(time.Hour)
 	return nil
 }
