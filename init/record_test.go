@@ -28,10 +28,10 @@ func TestWhatAnAgentWritesReachesTheLogWhole(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	var got provenance.Entry
+	arrived := make(chan provenance.Entry, 1)
 	go func() {
 		_ = wire.Serve(ctx, theirs, map[string]wire.Handler{opAppend: handle(func(_ context.Context, req appendRequest) (appendReply, error) {
-			got = req.Entry
+			arrived <- req.Entry
 			_, err := req.Entry.Encode()
 			return appendReply{}, err
 		})})
@@ -54,6 +54,7 @@ func TestWhatAnAgentWritesReachesTheLogWhole(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		got := <-arrived
 		if read, err := got.Encode(); err != nil || string(read) != string(want) {
 			t.Errorf("%s: another entry arrived (%v)", name, err)
 		}
