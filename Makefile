@@ -17,11 +17,11 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: omega ## build the image, boot it and play the whole story
-	$(OMEGA) demo $(json)
+	@$(OMEGA) demo $(json)
 
 test: omega ## run all tests, those in a virtual machine included
-	$(OMEGA) tools --tests
-	$(OMEGA) build
+	@$(OMEGA) tools --tests
+	@$(OMEGA) build
 	go test -timeout 20m ./...
 	cd examples && go test ./...
 
@@ -29,19 +29,19 @@ race: ## run the tests again under the race detector, without virtual machines
 	OMEGA_SKIP_VM=1 CGO_ENABLED=1 go test -race -timeout 20m ./...
 
 image: tools ## build the guest image into build/cpu
-	$(OMEGA) build
+	@$(OMEGA) build
 
 boot: image ## boot the image in QEMU
-	$(OMEGA) boot
+	@$(OMEGA) boot
 
 bench: tools ## measure; BENCH=group picks, JSON=1 prints data
-	$(OMEGA) bench $(json) $(BENCH)
+	@$(OMEGA) bench $(json) $(BENCH)
 
 verify-reproducible: tools ## build twice under varied conditions and compare; FULL=1 the kernel too
-	$(OMEGA) repro $(if $(FULL),--full)
+	@$(OMEGA) repro $(if $(FULL),--full)
 
 tools: omega ## install what the host needs; asks first
-	$(OMEGA) tools
+	@$(OMEGA) tools
 
 lint: ## gofmt, go vet, staticcheck and the import rules
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
