@@ -4,6 +4,7 @@ package depcheck
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -155,4 +156,33 @@ func list(t *testing.T) []pkg {
 		t.Fatal("go list found no packages")
 	}
 	return pkgs
+}
+
+// TestTheGuestsForeignPackagesAreOnTheList makes a new dependency of what runs
+// in the guest a line in the review: it is weighed like code of PID 1.
+func TestTheGuestsForeignPackagesAreOnTheList(t *testing.T) {
+	const list = "testdata/guest.txt"
+	out, err := exec.Command("go", "list", "-deps", "-f",
+		"{{if not .Standard}}{{if .Module}}{{if not .Module.Main}}{{.ImportPath}}{{end}}{{end}}{{end}}",
+		"omega/init", "omega/agentloader/shim").Output()
+	if err != nil {
+		t.Fatalf("listing dependencies: %v", err)
+	}
+	got := strings.Fields(string(out))
+	slices.Sort(got)
+	want, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := strings.Fields(string(want))
+	for _, p := range got {
+		if !slices.Contains(wanted, p) {
+			t.Errorf("the guest depends on %s, which is not in %s", p, list)
+		}
+	}
+	for _, p := range wanted {
+		if !slices.Contains(got, p) {
+			t.Errorf("%s names %s, which the guest no longer depends on", list, p)
+		}
+	}
 }
