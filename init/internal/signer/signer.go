@@ -13,14 +13,16 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"omega/attest"
+	"omega/policy/provenance"
 )
 
 // MaxAgents bounds the agent table that evidence carries.
@@ -57,7 +59,7 @@ type Signer struct {
 // head is the last checkpoint that this signer signed.
 type head struct {
 	size uint64
-	root [32]byte
+	root tlog.Hash
 	note []byte
 }
 
@@ -230,30 +232,36 @@ func (s *Signer) report(ctx context.Context, data [64]byte) (report, certs []byt
 	return report, certs, nil
 }
 
+// maxCheckpoint bounds a checkpoint body; ours has an origin of 38 bytes, a
+// decimal size and 44 bytes of base64.
+const maxCheckpoint = 256
+
 // SignCheckpoint signs a C2SP checkpoint body (origin, size, root hash, each on
 // a line, nothing else) and returns the signed note. The log must not shrink,
 // and one size must keep one root.
 func (s *Signer) SignCheckpoint(text []byte) ([]byte, error) {
-	size, root, err := parseCheckpoint(text, s.origin)
+	if len(text) > maxCheckpoint {
+		return nil, fmt.Errorf("checkpoint: %d bytes are more than %d", len(text), maxCheckpoint)
+	}
+	c, err := provenance.ParseCheckpoint(text)
 	if err != nil {
 		return nil, err
 	}
+	if c.Origin != s.origin {
+		return nil, fmt.Errorf("checkpoint: origin is not %s", s.origin)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if size < s.head.size {
-		return nil, fmt.Errorf("checkpoint: size %d is less than the signed %d", size, s.head.size)
+	if c.Size < s.head.size {
+		return nil, fmt.Errorf("checkpoint: size %d is less than the signed %d", c.Size, s.head.size)
 	}
-	if s.head.note != nil && size == s.head.size && root != s.head.root {
-		return nil, fmt.Errorf("checkpoint: size %d has another root already", size)
+	if s.head.note != nil && c.Size == s.head.size && c.Root != s.head.root {
+		return nil, fmt.Errorf("checkpoint: size %d has another root already", c.Size)
 	}
-	s.head = head{size: size, root: root, note: s.note(text)}
-	return s.head.note, nil
-}
-
-// note appends this log's signature line (C2SP signed-note, algorithm 0x01).
-func (s *Signer) note(text []byte) []byte {
-	public := append([]byte{0x01}, s.logKey.Public().(ed25519.PublicKey)...)
-	id := sha256.Sum256(append([]byte(s.origin+"\n"), public...))
-	sig := append(id[:4:4], ed25519.Sign(s.logKey, text)...)
-	return fmt.Appendf(nil, "%s\n\u2014 %s %s\n", text, s.origin, base64.StdEncoding.EncodeToString(sig))
+	signed, err := provenance.SignCheckpoint(text, s.logKey)
+	if err != nil {
+		return nil, err
+	}
+	s.head = head{size: c.Size, root: c.Root, note: signed}
+	return signed, nil
 }
