@@ -118,6 +118,18 @@ func runPolicyExplain(_ context.Context, e *env, args []string) error {
 	return err
 }
 
+// openDecision loads the policy and opens what it shall decide; done closes both.
+func (e *env) openDecision(ctx context.Context, file, from string) (d *policy.Decider, r io.Reader, done func(), err error) {
+	if d, err = loadDecider(ctx, file); err != nil {
+		return nil, nil, nil, err
+	}
+	r, closeInput, err := e.open(from)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, d.Close(ctx))
+	}
+	return d, r, func() { closeInput(); _ = d.Close(ctx) }, nil
+}
+
 // runPolicyEval decides one input. A denial is exit code 4.
 func runPolicyEval(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("policy")
@@ -129,12 +141,7 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 	if *file == "" || *from == "" {
 		return errors.New("omega policy eval: --policy and --input are needed")
 	}
-	decider, err := loadDecider(ctx, *file)
-	if err != nil {
-		return err
-	}
-	defer decider.Close(ctx)
-	r, done, err := e.open(*from)
+	decider, r, done, err := e.openDecision(ctx, *file, *from)
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,7 @@ func runPolicyReplay(ctx context.Context, e *env, args []string) error {
 	if *file == "" || *from == "" {
 		return errors.New("omega policy replay: --policy and --calls are needed")
 	}
-	decider, err := loadDecider(ctx, *file)
-	if err != nil {
-		return err
-	}
-	defer decider.Close(ctx)
-	r, done, err := e.open(*from)
+	decider, r, done, err := e.openDecision(ctx, *file, *from)
 	if err != nil {
 		return err
 	}
