@@ -28,7 +28,7 @@ and the exit code is 4.
 
 Kernel, runsc and fetched packages come from the user's cache by the digest of
 their inputs, so this takes minutes. --full begins with empty caches twice; that
-takes about half an hour on two cores, 10 GiB of disk, and a network.
+takes two cold builds (by estimate half an hour on two cores and 10 GiB of disk) and a network.
 
 --against builds once and compares artifacts and launch digests with a release's
 manifest.json; check out the release's commit first. Who signed that file is for
@@ -45,7 +45,7 @@ type reproOptions struct {
 func runRepro(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("repro")
 	var o reproOptions
-	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (about 30 minutes)")
+	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (by estimate 30 minutes)")
 	fs.StringVar(&o.Against, "against", "", "build once and compare with this `manifest.json` of a release")
 	fs.BoolVar(&o.JSON, "json", false, "print the result as JSON")
 	short := fs.Usage
