@@ -28,6 +28,9 @@ type bootOptions struct {
 	Accel     string       // auto, tcg, kvm; "": auto
 	HostData  *[32]byte    // nil: the digest of Config
 	OnLine    func(string) // gets each console line, in order; nil: nobody
+	// Arrange changes the machine last, behind the back of what was measured:
+	// for tests that play a hostile host, and for benchmarks.
+	Arrange func(*qemu.Machine)
 }
 
 const (

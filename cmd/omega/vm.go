@@ -73,6 +73,10 @@ func tryVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
 	if err != nil {
 		return nil, err
 	}
+	port := p.machine.Port
+	if o.Arrange != nil {
+		o.Arrange(&p.machine)
+	}
 	stopPSP, err := p.servePSP(e)
 	if err != nil {
 		p.remove()
@@ -86,7 +90,7 @@ func tryVM(ctx context.Context, e *env, o bootOptions) (*vm, error) {
 		return nil, err
 	}
 	v := &vm{
-		Process: proc, Port: p.machine.Port, Root: p.rootPEM, Accel: p.accel,
+		Process: proc, Port: port, Root: p.rootPEM, Accel: p.accel,
 		digest: p.launch.Digest, dir: p.dir, cleanup: cleanup,
 	}
 	if err := v.firstLine(ctx); err != nil {

@@ -45,6 +45,8 @@ type Machine struct {
 
 	PSPSocket, PowerSocket string // unix sockets that we listen on
 	SNP                    *SNP   // nil: plain
+
+	Extra []string // further arguments, of a test that plays a hostile host or of a benchmark
 }
 
 // SNP is what an SEV-SNP launch needs beyond that.
@@ -76,7 +78,8 @@ func (m *Machine) Args() []string {
 	args = append(args, m.network()...)
 	args = append(args, m.disk("config", serialConfig, m.ConfigDisk, true)...)
 	args = append(args, m.disk("log", serialLog, m.LogDisk, false)...)
-	return append(args, m.ports()...)
+	args = append(args, m.ports()...)
+	return append(args, m.Extra...)
 }
 
 func (m *Machine) machine() []string {
