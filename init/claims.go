@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -155,9 +156,13 @@ func (g *guest) readConfig() ([]byte, error) {
 }
 
 // gpu looks for a GPU and completes the boot claims. This image has no driver
-// for one, so a GPU that is there is refused, not used.
+// for one, so a GPU that is there is refused, not used; a display of any other
+// kind ends the boot.
 func (g *guest) gpu(ctx context.Context) error {
-	present, err := devices.Display(g.sys())
+	present, err := devices.GPU(g.sys())
+	if errors.Is(err, devices.ErrUnexpected) {
+		return fail("unexpected display device", err)
+	}
 	if err != nil {
 		return err
 	}

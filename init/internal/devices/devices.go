@@ -60,10 +60,14 @@ func match(sys fs.FS, dir, attribute, value string) (string, error) {
 	return found, nil
 }
 
-// Display reports a PCI display controller (class 0x03, PCI Code and ID
-// Assignment Specification): a GPU, to this guest.
-func Display(sys fs.FS) (bool, error) {
-	const dir = "bus/pci/devices"
+// ErrUnexpected reports a device that no image of this platform can use.
+var ErrUnexpected = errors.New("unexpected device")
+
+// GPU reports an NVIDIA 3D controller (class 0x0302, PCI Code and ID Assignment
+// Specification). Any other display controller is an error: nothing here ever
+// drives one, and it would come with memory that the host and a driver share.
+func GPU(sys fs.FS) (bool, error) {
+	const dir, display, controller3D, nvidia = "bus/pci/devices", "0x03", "0x0302", "0x10de"
 	entries, err := fs.ReadDir(sys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -71,16 +75,25 @@ func Display(sys fs.FS) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("PCI devices: %w", err)
 	}
+	found := false
 	for _, e := range entries {
 		class, err := fs.ReadFile(sys, path.Join(dir, e.Name(), "class"))
 		if err != nil {
 			return false, fmt.Errorf("PCI device %s: %w", e.Name(), err)
 		}
-		if strings.HasPrefix(string(class), "0x03") {
-			return true, nil
+		if !strings.HasPrefix(string(class), display) {
+			continue
 		}
+		vendor, err := fs.ReadFile(sys, path.Join(dir, e.Name(), "vendor"))
+		if err != nil {
+			return false, fmt.Errorf("PCI device %s: %w", e.Name(), err)
+		}
+		if !strings.HasPrefix(string(class), controller3D) || strings.TrimSpace(string(vendor)) != nvidia {
+			return false, fmt.Errorf("PCI device %s, a display controller: %w", e.Name(), ErrUnexpected)
+		}
+		found = true
 	}
-	return false, nil
+	return found, nil
 }
 
 // Network returns the name of the only virtio network interface, "" if there is

@@ -68,26 +68,50 @@ func TestTheNetworkDeviceIsTheOneWithHardware(t *testing.T) {
 	}
 }
 
-func TestADisplayControllerCountsAsGPU(t *testing.T) {
+func TestOnlyAnNVIDIA3DControllerIsAGPU(t *testing.T) {
 	tests := []struct {
-		name, class string
-		want        bool
+		name, class, vendor string
+		want                bool
+		err                 error
 	}{
-		{"a VGA controller", "0x030000\n", true},
-		{"a 3D controller", "0x030200\n", true},
-		{"a network card", "0x020000\n", false},
-		{"an unknown class", "0x130300\n", false},
+		{"an NVIDIA 3D controller", "0x030200\n", "0x10de\n", true, nil},
+		{"another 3D controller", "0x030200\n", "0x1af4\n", false, ErrUnexpected},
+		{"an NVIDIA VGA controller", "0x030000\n", "0x10de\n", false, ErrUnexpected},
+		{"a VGA controller", "0x030000\n", "0x1234\n", false, ErrUnexpected},
+		{"a display of another kind", "0x038000\n", "0x1af4\n", false, ErrUnexpected},
+		{"a network card", "0x020000\n", "0x8086\n", false, nil},
+		{"an unknown class", "0x130300\n", "0x10de\n", false, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			sys := fstest.MapFS{"bus/pci/devices/0000:00:00.0/class": file("0x060000\n"), "bus/pci/devices/0000:00:01.0/class": file(tt.class)}
-			if got, err := Display(sys); err != nil || got != tt.want {
-				t.Errorf("display %v, %v", got, err)
+			sys := fstest.MapFS{
+				"bus/pci/devices/0000:00:00.0/class":  file("0x060000\n"),
+				"bus/pci/devices/0000:00:01.0/class":  file(tt.class),
+				"bus/pci/devices/0000:00:01.0/vendor": file(tt.vendor),
+			}
+			if got, err := GPU(sys); !errors.Is(err, tt.err) || got != tt.want {
+				t.Errorf("GPU %v, %v", got, err)
 			}
 		})
 	}
-	if _, err := Display(fstest.MapFS{"bus/pci/devices/0000:00:01.0/vendor": file("")}); err == nil {
-		t.Error("a device that does not tell its class was passed over")
+	t.Run("an unexpected one beside a GPU", func(t *testing.T) {
+		sys := fstest.MapFS{}
+		for name, vendor := range map[string]string{"0000:00:01.0": "0x10de\n", "0000:00:02.0": "0x1b36\n"} {
+			sys["bus/pci/devices/"+name+"/class"], sys["bus/pci/devices/"+name+"/vendor"] = file("0x030200\n"), file(vendor)
+		}
+		if got, err := GPU(sys); !errors.Is(err, ErrUnexpected) || got {
+			t.Errorf("GPU %v, %v", got, err)
+		}
+	})
+	for _, missing := range []string{"class", "vendor"} {
+		sys := fstest.MapFS{"bus/pci/devices/0000:00:01.0/class": file("0x030200\n"), "bus/pci/devices/0000:00:01.0/vendor": file("0x10de\n")}
+		delete(sys, "bus/pci/devices/0000:00:01.0/"+missing)
+		if missing == "class" {
+			sys["bus/pci/devices/0000:00:01.0/other"] = file("")
+		}
+		if _, err := GPU(sys); err == nil {
+			t.Errorf("a display that does not tell its %s was passed over", missing)
+		}
 	}
 }
 
