@@ -16,6 +16,8 @@ type Decision struct {
 	Rule    string   // the permit that allowed it
 	Reasons []string // why not, in words for the agent
 	Labels  []string // what the call adds to the instance's labels
+	// Approval is the principal whose approval is all that a denied call lacks.
+	Approval string
 }
 
 // Deny is a decision for reasons outside of the policy's rules.
@@ -36,11 +38,12 @@ type decisionJSON struct {
 	Reasons  []string `json:"reasons"`
 	Rule     string   `json:"rule"`
 	Labels   []string `json:"labels"`
+	Approval string   `json:"approval,omitempty"`
 }
 
 // MarshalJSON writes the form of `omega policy eval`.
 func (d Decision) MarshalJSON() ([]byte, error) {
-	out := decisionJSON{Decision: d.Word(), Reasons: d.Reasons, Rule: d.Rule, Labels: d.Labels}
+	out := decisionJSON{Decision: d.Word(), Reasons: d.Reasons, Rule: d.Rule, Labels: d.Labels, Approval: d.Approval}
 	if out.Reasons == nil {
 		out.Reasons = []string{}
 	}
@@ -57,12 +60,12 @@ func (d *Decision) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("decision: %w", err)
 	}
 	switch {
-	case in.Decision == "permit" && in.Rule != "" && len(in.Reasons) == 0:
+	case in.Decision == "permit" && in.Rule != "" && len(in.Reasons) == 0 && in.Approval == "":
 	case in.Decision == "deny" && in.Rule == "":
 	default:
 		return fmt.Errorf("decision %.20q with rule %.70q and %d reasons", in.Decision, in.Rule, len(in.Reasons))
 	}
-	*d = Decision{Permit: in.Decision == "permit", Rule: in.Rule, Reasons: in.Reasons, Labels: in.Labels}
+	*d = Decision{Permit: in.Decision == "permit", Rule: in.Rule, Reasons: in.Reasons, Labels: in.Labels, Approval: in.Approval}
 	return nil
 }
 
@@ -82,10 +85,19 @@ type InputAgent struct {
 	Instance string `json:"instance"`
 }
 
-// InputState is what the instance did before.
+// InputState is what the instance did before, as far as the rules for this
+// call look at it. State makes it.
 type InputState struct {
-	Counts map[string]int `json:"counts"` // permitted calls by rule
-	Labels []string       `json:"labels"`
+	Counts        map[string]int     `json:"counts"` // permitted calls by rule; "*" for all
+	Labels        []string           `json:"labels"`
+	SessionCounts map[string]int     `json:"session_counts,omitempty"`
+	Rates         map[string]int     `json:"rates,omitempty"`     // calls within the rule's stretch of time
+	Budgets       map[string]float64 `json:"budgets,omitempty"`   // used, by name and RULE:NAME
+	Charges       map[string]float64 `json:"charges,omitempty"`   // what this call would use
+	Endorsed      []string           `json:"endorsed,omitempty"`  // arguments that equal trusted values
+	Approvals     []string           `json:"approvals,omitempty"` // principals that approved this very call
+	Narrowed      []string           `json:"narrowed,omitempty"`  // rules that were taken away
+	Now           int64              `json:"now,omitempty"`       // seconds since 1970
 }
 
 // Encode gives the canonical form, the one that is decided, logged and replayed.

@@ -14,13 +14,6 @@ import "omega/internal/labelhash"
 // Version is the only document version that this code reads.
 const Version = "omega/policy/v1"
 
-// The actions that a permit can name.
-const (
-	ActionCall = "mcp.tools/call" // resource: SERVER/TOOL
-	ActionList = "mcp.tools/list" // resource: SERVER
-	ActionChat = "llm.chat"       // resource: MODEL
-)
-
 // The roles that a principal can speak in.
 const (
 	RoleAuthor   = "author"   // wrote the agent
@@ -41,6 +34,10 @@ type Document struct {
 	Auditors   []Auditor   `json:"auditors"`
 	Servers    []Server    `json:"servers"`
 	Models     []Model     `json:"models"`
+	Web        []Web       `json:"web,omitempty"`
+	Peers      []Peer      `json:"peers,omitempty"`
+	Data       []Dataset   `json:"data,omitempty"`
+	Rego       []Module    `json:"rego,omitempty"`
 	Agents     []AgentRule `json:"agents"`
 }
 
@@ -66,62 +63,23 @@ type Auditor struct {
 	Key  string `json:"key"` // hex X25519 public key
 }
 
-// Server is an MCP server outside of the platform.
-type Server struct {
-	Name      string `json:"name"`
-	URL       string `json:"url"`
-	Principal string `json:"principal"`         // signs its tool descriptors
-	Private   bool   `json:"private,omitempty"` // its address may be private
-}
-
-// Model is an OpenAI-compatible endpoint outside of the platform.
-type Model struct {
-	Name      string `json:"name"`
-	URL       string `json:"url"` // up to and including /v1
-	Private   bool   `json:"private,omitempty"`
-	MaxTokens int    `json:"max_tokens"` // the most that one answer may have
-}
-
 // AgentRule is what one agent must be and may do.
 type AgentRule struct {
-	Name     string        `json:"name"`
-	Requires []Requirement `json:"requires"`
-	Permits  []Permit      `json:"permits"`
+	Name     string             `json:"name"`
+	Requires []Requirement      `json:"requires"`
+	Combine  []string           `json:"combine,omitempty"`  // whose components may be in it; absent: those of requires and servers
+	Sessions string             `json:"sessions,omitempty"` // "clean": a sandbox for each session
+	Input    *Result            `json:"input,omitempty"`    // what a caller's request is; absent: trusted
+	Limit    int                `json:"limit,omitempty"`    // calls of all kinds for each instance
+	Rate     *Rate              `json:"rate,omitempty"`     // of calls of all kinds
+	Budgets  map[string]float64 `json:"budgets,omitempty"`  // tokens, cost, bytes, or names that constraints charge
+	Permits  []Permit           `json:"permits"`
 }
 
 // Requirement is a signature that the agent's bundle must carry.
 type Requirement struct {
 	Role      string `json:"role"`
 	Principal string `json:"principal"`
-}
-
-// Permit allows one action on one resource. What no permit allows is denied.
-type Permit struct {
-	ID       string                `json:"id"`
-	Action   string                `json:"action"`
-	Resource string                `json:"resource"`
-	Args     map[string]Constraint `json:"args,omitempty"`    // arguments not named here are denied
-	Limit    int                   `json:"limit,omitempty"`   // calls for each agent instance; 0: no limit
-	Instead  string                `json:"instead,omitempty"` // what the agent can do when this is denied
-}
-
-// Constraint is what an argument must satisfy; all parts that are given count.
-// A constraint with none of them is refused.
-type Constraint struct {
-	Type      string                `json:"type,omitempty"` // string, number, integer, boolean, array, object
-	Optional  bool                  `json:"optional,omitempty"`
-	Equals    any                   `json:"equals,omitempty"`
-	Enum      []any                 `json:"enum,omitempty"`
-	Pattern   string                `json:"pattern,omitempty"` // RE2, must match the whole text
-	Prefix    string                `json:"prefix,omitempty"`  // a folder; see docs/policy.md for what is no path
-	Min       *float64              `json:"min,omitempty"`
-	Max       *float64              `json:"max,omitempty"`
-	MinLength *int                  `json:"min_length,omitempty"` // characters of a text, elements of an array
-	MaxLength *int                  `json:"max_length,omitempty"`
-	MaxSum    *float64              `json:"max_sum,omitempty"` // of an array of non-negative numbers
-	Each      *Constraint           `json:"each,omitempty"`    // holds for every element
-	Any       *Constraint           `json:"any,omitempty"`     // holds for at least one element
-	Fields    map[string]Constraint `json:"fields,omitempty"`  // of an object; others are denied
 }
 
 // Digest names a compiled policy everywhere: evidence, log, manifest.

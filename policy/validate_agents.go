@@ -15,10 +15,6 @@ const maxNesting = 8
 // maxInstead bounds the advice, which is put before the agent.
 const maxInstead = 400
 
-// ChatArgs are the arguments that the gateway states for llm.chat. A permit
-// may constrain them; all of them may be present without being named.
-var ChatArgs = []string{"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}
-
 var types = []string{"string", "number", "integer", "boolean", "array", "object"}
 
 func (c *checker) agents() {

@@ -1,0 +1,122 @@
+package policy
+
+import "strings"
+
+// The actions that a permit can name.
+const (
+	ActionCall         = "mcp.tools/call"        // resource: SERVER/TOOL
+	ActionList         = "mcp.tools/list"        // resource: SERVER
+	ActionResourceRead = "mcp.resources/read"    // resource: SERVER
+	ActionResourceList = "mcp.resources/list"    // resource: SERVER
+	ActionPromptGet    = "mcp.prompts/get"       // resource: SERVER/PROMPT
+	ActionPromptList   = "mcp.prompts/list"      // resource: SERVER
+	ActionSampling     = "mcp.sampling"          // resource: SERVER, which asks the agent's model
+	ActionElicitation  = "mcp.elicitation"       // resource: SERVER, which asks the agent's user
+	ActionChat         = "llm.chat"              // resource: MODEL
+	ActionResponses    = "llm.responses"         // resource: MODEL
+	ActionEmbeddings   = "llm.embeddings"        // resource: MODEL
+	ActionSend         = "a2a.message/send"      // resource: PEER
+	ActionStream       = "a2a.message/stream"    // resource: PEER
+	ActionTaskGet      = "a2a.tasks/get"         // resource: PEER
+	ActionTaskCancel   = "a2a.tasks/cancel"      // resource: PEER
+	ActionResubscribe  = "a2a.tasks/resubscribe" // resource: PEER
+	ActionHTTP         = "http.request"          // resource: WEB
+	ActionConnect      = "http.connect"          // resource: WEB, unopened TLS
+	ActionDataRead     = "data.read"             // resource: DATA
+	ActionDataWrite    = "data.write"            // resource: DATA
+	ActionInvoke       = "agent.invoke"          // resource: AGENT; a caller's request, permitted by who calls
+)
+
+// A kind of resource says which list of the document names it.
+const (
+	kindTool   = "SERVER/NAME"
+	kindServer = "SERVER"
+	kindModel  = "MODEL"
+	kindPeer   = "PEER"
+	kindWeb    = "WEB"
+	kindData   = "DATA"
+)
+
+// Action is what the policy knows about one action.
+type Action struct {
+	Name string
+	Kind string // of its resource
+	// Args are what the gateway states about a call. A permit may constrain
+	// them; those that it does not name may have any value. Empty for actions
+	// whose arguments are the agent's own: there, what is not named is denied.
+	Args []string
+}
+
+// ChatArgs are the arguments that the gateway states for llm.chat.
+var ChatArgs = []string{"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}
+
+var (
+	messageArgs = []string{"bytes", "context", "files", "text", "message_sha256"}
+	taskArgs    = []string{"task"}
+	httpArgs    = []string{"body_sha256", "bytes", "content_type", "host", "method", "path", "port", "query"}
+	dataArgs    = []string{"bytes", "name", "sha256"}
+)
+
+// Actions is every action, in the order of the documentation.
+var Actions = []Action{
+	{ActionCall, kindTool, nil},
+	{ActionList, kindServer, nil},
+	{ActionResourceRead, kindServer, nil},
+	{ActionResourceList, kindServer, nil},
+	{ActionPromptGet, kindTool, nil},
+	{ActionPromptList, kindServer, nil},
+	{ActionSampling, kindServer, []string{"max_tokens", "messages", "request_bytes", "request_sha256", "tools"}},
+	{ActionElicitation, kindServer, []string{"fields", "message", "mode"}},
+	{ActionChat, kindModel, ChatArgs},
+	{ActionResponses, kindModel, ChatArgs},
+	{ActionEmbeddings, kindModel, []string{"inputs", "request_bytes", "request_sha256"}},
+	{ActionSend, kindPeer, messageArgs},
+	{ActionStream, kindPeer, messageArgs},
+	{ActionTaskGet, kindPeer, taskArgs},
+	{ActionTaskCancel, kindPeer, taskArgs},
+	{ActionResubscribe, kindPeer, taskArgs},
+	{ActionHTTP, kindWeb, httpArgs},
+	{ActionConnect, kindWeb, []string{"host", "port"}},
+	{ActionDataRead, kindData, dataArgs},
+	{ActionDataWrite, kindData, dataArgs},
+}
+
+// ActionNamed returns what is known of an action that permits can name.
+func ActionNamed(name string) (Action, bool) {
+	for _, a := range Actions {
+		if a.Name == name {
+			return a, true
+		}
+	}
+	return Action{}, false
+}
+
+// upstream is what the document says of the other side of a permit: what its
+// answers are and who reads what is sent there.
+func (d *Document) upstream(action, resource string) (r *Result, readers []string) {
+	a, _ := ActionNamed(action)
+	name, _, _ := strings.Cut(resource, "/")
+	switch a.Kind {
+	case kindTool, kindServer:
+		if s, ok := d.Server(name); ok {
+			return s.Result, s.Readers
+		}
+	case kindModel:
+		if m, ok := d.Model(resource); ok {
+			return m.Result, m.Readers
+		}
+	case kindPeer:
+		if p, ok := d.Peer(resource); ok {
+			return p.Result, p.Readers
+		}
+	case kindWeb:
+		if w, ok := d.WebNamed(resource); ok {
+			return w.Result, w.Readers
+		}
+	case kindData:
+		if s, ok := d.Dataset(resource); ok {
+			return s.Result, s.Readers
+		}
+	}
+	return nil, nil
+}
