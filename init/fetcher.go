@@ -192,6 +192,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRe
 		Dir:      a.Dir,
 		Models:   a.Manifest.Models,
 		Limits:   agentLimits(a.Manifest.Limits),
+		Restart:  a.Manifest.Restart,
 	}
 	for _, t := range a.Tools {
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})
@@ -226,6 +227,9 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	}
 	l := a.Manifest.Limits
 	parts = append(parts, fmt.Appendf(nil, "%d %d %d", l.MemoryBytes, l.CPUMillis, l.Processes))
+	if r := a.Manifest.Restart; r != nil {
+		parts = append(parts, fmt.Appendf(nil, "%s %d", r.When, r.Max))
+	}
 	return labelhash.Sum256("omega/sandbox/v1", parts...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"omega/agentloader/bundle"
 	"omega/attest"
 	"omega/policy/provenance"
 )
@@ -146,6 +147,7 @@ type runRequest struct {
 	Tools      []toolSet          `json:"tools"`
 	Models     []string           `json:"models"`
 	Limits     agentLimits        `json:"limits"`
+	Restart    *bundle.Restart    `json:"restart,omitempty"`
 }
 
 // toolSet is one MCP server's pinned tool descriptors.

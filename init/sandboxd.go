@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -82,7 +83,7 @@ func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File
 	if err != nil {
 		return nothing{}, errors.Join(err, image.Close(), s.setState(ctx, agent.Index, attest.AgentFailed))
 	}
-	go s.collect(life, agent, box, image)
+	go s.supervise(life, req, agent, box, image)
 	if err := s.setState(ctx, agent.Index, attest.AgentRunning); err != nil {
 		return nothing{}, errors.Join(err, box.Stop(ctx, 0))
 	}
@@ -158,12 +159,42 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 	})
 }
 
-// collect waits for the agent's end and makes it known: in the log, in the
-// table, and to PID 1, which says so on the console.
-func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox.Sandbox, image *os.File) {
-	exit, err := box.Wait(ctx)
+// supervise waits for the agent's end, starts it again as its manifest says, and
+// makes the last end known in the table and to PID 1.
+func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.Agent, box *sandbox.Sandbox, image *os.File) {
+	var again restarts
+	if req.Restart != nil {
+		again.when, again.max = req.Restart.When, req.Restart.Max
+	}
+	state, code := attest.AgentExited, 0
+	for begin := time.Now(); ; begin = time.Now() {
+		state, code = s.collect(ctx, agent, box)
+		wait, ok := again.next(code, time.Since(begin))
+		if !ok || !sleep(ctx, wait) {
+			break
+		}
+		next, err := s.launch(ctx, req, agent, image)
+		if err != nil {
+			s.c.log.Error("starting an agent again", "instance", agent.Instance, "error", err)
+			state = attest.AgentFailed
+			break
+		}
+		box = next
+	}
 	_ = image.Close()
-	state, code := attest.AgentExited, exit.Code
+	if err := s.setState(ctx, agent.Index, state); err != nil {
+		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
+	}
+	select {
+	case s.exited <- agentExit{Instance: agent.Instance, Code: code}:
+	default: // PID 1 only prints it; the log has it
+	}
+}
+
+// collect waits for one end of the agent and enters it into the log.
+func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox.Sandbox) (state string, code int) {
+	exit, err := box.Wait(ctx)
+	state, code = attest.AgentExited, exit.Code
 	if err != nil {
 		s.c.log.Error("waiting for an agent", "instance", agent.Instance, "error", err)
 		state, code = attest.AgentFailed, -1
@@ -172,12 +203,19 @@ func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox
 	if err == nil {
 		err = s.record(ctx, provenance.Entry{Kind: provenance.KindExit, Agent: agent.Instance, Identity: agent.Identity, Result: result})
 	}
-	if err = errors.Join(err, s.setState(ctx, agent.Index, state)); err != nil {
+	if err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
+	return state, code
+}
+
+// sleep waits, and reports whether it was not interrupted.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
-	case s.exited <- agentExit{Instance: agent.Instance, Code: code}:
-	default: // PID 1 only prints it; the log has it
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

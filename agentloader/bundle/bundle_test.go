@@ -205,19 +205,29 @@ func TestManifestRoundTripsAndIsStrict(t *testing.T) {
 	if diff := cmp.Diff(&m, got); diff != "" {
 		t.Errorf("manifest changed:\n%s", diff)
 	}
+	m.Restart = &Restart{When: RestartFailure, Max: 3}
+	if raw, err = m.Marshal(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseManifest(raw); err != nil || got.Restart == nil || *got.Restart != *m.Restart {
+		t.Errorf("restart: %+v, %v", got, err)
+	}
 	for name, change := range map[string]func(*Manifest){
-		"version":            func(m *Manifest) { m.Version = "omega/agent/v2" },
-		"name":               func(m *Manifest) { m.Name = "../x" },
-		"no image":           func(m *Manifest) { m.Image = Blob{} },
-		"no command":         func(m *Manifest) { m.Command = nil },
-		"NUL in command":     func(m *Manifest) { m.Command = []string{"a\x00b"} },
-		"environment name":   func(m *Manifest) { m.Env = map[string]string{"A=B": "c"} },
-		"server twice":       func(m *Manifest) { m.Tools = append(m.Tools, m.Tools[0]) },
-		"tool not pinned":    func(m *Manifest) { m.Tools[0].Descriptors = Digest{} },
-		"negative memory":    func(m *Manifest) { m.Limits.MemoryBytes = -1 },
-		"model file":         func(m *Manifest) { m.Model = &Blob{DigestOf(nil), 1} },
-		"peers":              func(m *Manifest) { m.Peers = []string{"other"} },
-		"too many processes": func(m *Manifest) { m.Limits.Processes = 1 << 20 },
+		"version":                 func(m *Manifest) { m.Version = "omega/agent/v2" },
+		"name":                    func(m *Manifest) { m.Name = "../x" },
+		"no image":                func(m *Manifest) { m.Image = Blob{} },
+		"no command":              func(m *Manifest) { m.Command = nil },
+		"NUL in command":          func(m *Manifest) { m.Command = []string{"a\x00b"} },
+		"environment name":        func(m *Manifest) { m.Env = map[string]string{"A=B": "c"} },
+		"server twice":            func(m *Manifest) { m.Tools = append(m.Tools, m.Tools[0]) },
+		"tool not pinned":         func(m *Manifest) { m.Tools[0].Descriptors = Digest{} },
+		"negative memory":         func(m *Manifest) { m.Limits.MemoryBytes = -1 },
+		"model file":              func(m *Manifest) { m.Model = &Blob{DigestOf(nil), 1} },
+		"peers":                   func(m *Manifest) { m.Peers = []string{"other"} },
+		"too many processes":      func(m *Manifest) { m.Limits.Processes = 1 << 20 },
+		"restart without a cap":   func(m *Manifest) { m.Restart = &Restart{When: RestartAlways} },
+		"restart too often":       func(m *Manifest) { m.Restart = &Restart{RestartFailure, 1 << 20} },
+		"restart on another word": func(m *Manifest) { m.Restart = &Restart{"sometimes", 1} },
 	} {
 		bad := goodManifest()
 		change(&bad)

@@ -22,6 +22,7 @@ type Manifest struct {
 	Tools   []Tool            `json:"tools"`
 	Models  []string          `json:"models"`
 	Limits  Limits            `json:"limits"`
+	Restart *Restart          `json:"restart,omitempty"` // nil: an agent that ended stays ended
 	// Model, Adapters and Peers are reserved: model files and adapters in the bundle, peer agents.
 	Model    *Blob    `json:"model"`
 	Adapters []Blob   `json:"adapters"`
@@ -47,6 +48,19 @@ type Limits struct {
 	Processes   int64 `json:"processes"`
 }
 
+// Restart says when an agent that ended is started again, in the same instance: what it may still do and
+// the labels that it carries are those of before. Its memory and scratch files are gone.
+type Restart struct {
+	When string `json:"when"`
+	Max  int    `json:"max"` // starts after the first
+}
+
+// When an agent is started again.
+const (
+	RestartFailure = "failure" // after an exit code other than 0
+	RestartAlways  = "always"
+)
+
 // Bounds of agent.json's fields.
 const (
 	maxList     = 64
@@ -55,6 +69,7 @@ const (
 	maxMemory   = 1 << 40
 	maxCPU      = 1 << 20
 	maxProcs    = 1 << 16
+	maxRestarts = 1000
 )
 
 var (
@@ -101,7 +116,7 @@ func (m *Manifest) Validate() error {
 	if m.Model != nil || len(m.Adapters) > 0 || len(m.Peers) > 0 {
 		return errors.New("model files, adapters and peers are not supported by this version")
 	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -159,6 +174,14 @@ func (m *Manifest) checkLimits() error {
 	if l.MemoryBytes < 0 || l.MemoryBytes > maxMemory || l.CPUMillis < 0 || l.CPUMillis > maxCPU ||
 		l.Processes < 0 || l.Processes > maxProcs {
 		return fmt.Errorf("limits out of range: %+v", l)
+	}
+	return nil
+}
+
+func (m *Manifest) checkRestart() error {
+	r := m.Restart
+	if r != nil && (r.When != RestartFailure && r.When != RestartAlways || r.Max < 1 || r.Max > maxRestarts) {
+		return fmt.Errorf("restart %+v: when must be %q or %q, max 1 to %d", *r, RestartFailure, RestartAlways, maxRestarts)
 	}
 	return nil
 }
