@@ -50,8 +50,24 @@ func TestByteCodeOfTheHostCannotReachGuestMemory(t *testing.T) {
 	if !strings.Contains(console, "OMEGA  EVIL") {
 		t.Fatalf("the kernel did not see the table:\n%s", console)
 	}
+	// AE_ACCESS from this handler is our patch's own answer, nobody else's.
 	if !strings.Contains(console, "AE_ACCESS, Returned by Handler for [SystemMemory]") {
-		t.Errorf("the write was not refused:\n%s", console)
+		t.Error("nothing was refused")
+	}
+	for _, tt := range []struct {
+		name, method string
+		refused      bool
+	}{
+		{"a write to memory", `\_SB.EVIL._STA`, true},
+		{"a read of memory", `\_SB.SPY0._STA`, true},
+		{"a read of a device", `\_SB.GOOD._STA`, false},
+	} {
+		if got := strings.Contains(console, "Aborting method "+tt.method+" due to previous error (AE_ACCESS)"); got != tt.refused {
+			t.Errorf("%s: refused %v, want %v", tt.name, got, tt.refused)
+		}
+	}
+	if t.Failed() {
+		t.Log(console)
 	}
 }
 
