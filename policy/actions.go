@@ -4,14 +4,19 @@ import "strings"
 
 // The actions that a permit can name.
 const (
-	ActionCall         = "mcp.tools/call"        // resource: SERVER/TOOL
-	ActionList         = "mcp.tools/list"        // resource: SERVER
-	ActionResourceRead = "mcp.resources/read"    // resource: SERVER
-	ActionResourceList = "mcp.resources/list"    // resource: SERVER
-	ActionPromptGet    = "mcp.prompts/get"       // resource: SERVER/PROMPT
-	ActionPromptList   = "mcp.prompts/list"      // resource: SERVER
-	ActionSampling     = "mcp.sampling"          // resource: SERVER, which asks the agent's model
-	ActionElicitation  = "mcp.elicitation"       // resource: SERVER, which asks the agent's user
+	ActionCall         = "mcp.tools/call"     // resource: SERVER/TOOL
+	ActionList         = "mcp.tools/list"     // resource: SERVER
+	ActionResourceRead = "mcp.resources/read" // resource: SERVER
+	ActionResourceList = "mcp.resources/list" // resource: SERVER
+	ActionPromptGet    = "mcp.prompts/get"    // resource: SERVER/PROMPT
+	ActionPromptList   = "mcp.prompts/list"   // resource: SERVER
+	ActionSampling     = "mcp.sampling"       // resource: SERVER, which asks the agent's model
+	ActionElicitation  = "mcp.elicitation"    // resource: SERVER, which asks the agent's user
+	ActionRoots        = "mcp.roots"          // resource: SERVER, which asks what the agent works on
+	ActionComplete     = "mcp.completion"     // resource: SERVER
+	ActionSubscribe    = "mcp.resources/subscribe"
+	ActionListen       = "mcp.subscriptions/listen"
+	ActionLogLevel     = "mcp.logging/setLevel"
 	ActionChat         = "llm.chat"              // resource: MODEL
 	ActionResponses    = "llm.responses"         // resource: MODEL
 	ActionEmbeddings   = "llm.embeddings"        // resource: MODEL
@@ -66,7 +71,24 @@ var Actions = []Action{
 	{ActionPromptGet, kindTool, nil},
 	{ActionPromptList, kindServer, nil},
 	{ActionSampling, kindServer, []string{"max_tokens", "messages", "request_bytes", "request_sha256", "tools"}},
-	{ActionElicitation, kindServer, []string{"fields", "message", "mode"}},
+	{ActionElicitation, kindServer, []string{"fields", "mode", "request_bytes", "request_sha256", "url"}},
+	{ActionRoots, kindServer, nil},
+	// What the agent answers is a way out: stated by digest, or in full.
+	{"mcp.sampling/answer", kindServer, []string{"answer_bytes", "answer_sha256"}},
+	{"mcp.elicitation/answer", kindServer, nil},
+	{"mcp.roots/answer", kindServer, nil},
+	{ActionComplete, kindServer, nil},
+	{ActionSubscribe, kindServer, nil},
+	{ActionListen, kindServer, nil},
+	{ActionLogLevel, kindServer, nil},
+	{"mcp.notifications/progress", kindServer, nil},
+	{"mcp.notifications/message", kindServer, nil},
+	{"mcp.notifications/resources/updated", kindServer, nil},
+	{"mcp.notifications/resources/list_changed", kindServer, nil},
+	{"mcp.notifications/tools/list_changed", kindServer, nil},
+	{"mcp.notifications/prompts/list_changed", kindServer, nil},
+	{"mcp.notifications/subscriptions/acknowledged", kindServer, nil},
+	{"mcp.notifications/elicitation/complete", kindServer, nil},
 	{ActionChat, kindModel, ChatArgs},
 	{ActionResponses, kindModel, ChatArgs},
 	{ActionEmbeddings, kindModel, []string{"inputs", "request_bytes", "request_sha256"}},
