@@ -1,8 +1,10 @@
 package attest
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"omega/internal/strictjson"
@@ -17,6 +19,9 @@ const (
 	maxSubjects       = 64
 	maxGuestFeatures  = 18 // "0x" and 16 digits
 	maxManifestCPULen = 64
+	maxPCRValues      = 256
+	maxInputs         = 16 << 10
+	maxInputText      = 4 << 10
 )
 
 // Manifest holds a release's reference values as a Verifier sees them: an
@@ -51,6 +56,28 @@ type Release struct {
 	// SHA-256 of each pinned input.
 	Go     string             `json:"go"`
 	Source map[string]Bytes32 `json:"source"`
+	// PCRs are what a TPM holds of the image, for each way to boot it.
+	PCRs []PCRValue `json:"pcrs,omitempty"`
+	// SBOM is the SHA-256 of the list of what is inside, by its format.
+	SBOM map[string]Bytes32 `json:"sbom,omitempty"`
+	// Revision is the source tree by its content.
+	Revision *Revision `json:"revision,omitempty"`
+	// Inputs are all that the image was made from, as kind:name.
+	Inputs map[string]string `json:"inputs,omitempty"`
+}
+
+// PCRValue is what one register of a TPM holds.
+type PCRValue struct {
+	Boot  string `json:"boot"` // disk or direct
+	Bank  string `json:"bank"` // sha256 or sha384
+	PCR   int    `json:"pcr"`
+	Value string `json:"value"` // lower-case hex
+}
+
+// Revision is a source tree as git names it by its content.
+type Revision struct {
+	GitTree       string  `json:"git_tree"` // SHA-1
+	GitTreeSHA256 Bytes32 `json:"git_tree_sha256"`
 }
 
 // LaunchDigest is the MEASUREMENT of one way to launch the release.
@@ -101,7 +128,38 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("launch digest %d is not complete", i)
 		}
 	}
+	if err := p.checkOrigin(); err != nil {
+		return err
+	}
 	return shortText(p.Profile, p.Cmdline)
+}
+
+// checkOrigin refuses values of a TPM, a source or an input that nobody could
+// compare with anything.
+func (r *Release) checkOrigin() error {
+	if len(r.PCRs) > maxPCRValues || len(r.Inputs) > maxInputs {
+		return fmt.Errorf("%d PCRs, %d inputs", len(r.PCRs), len(r.Inputs))
+	}
+	size := map[string]int{"sha256": 32, "sha384": 48}
+	for _, p := range r.PCRs {
+		value, err := hex.DecodeString(p.Value)
+		if err != nil || strings.ToLower(p.Value) != p.Value || len(value) == 0 || len(value) != size[p.Bank] ||
+			p.PCR < 0 || p.PCR > 23 || p.Boot != "disk" && p.Boot != "direct" {
+			return fmt.Errorf("PCR %d of bank %.20q, boot %.20q is not a value", p.PCR, p.Bank, p.Boot)
+		}
+	}
+	if r.Revision != nil {
+		if name, err := hex.DecodeString(r.Revision.GitTree); err != nil || len(name) != 20 {
+			return fmt.Errorf("revision %.80q is not a git tree", r.Revision.GitTree)
+		}
+	}
+	for name, value := range r.Inputs {
+		kind, rest, ok := strings.Cut(name, ":")
+		if !ok || kind == "" || rest == "" || len(name) > maxInputText || len(value) > maxInputText {
+			return fmt.Errorf("input %.80q is not of the form kind:name", name)
+		}
+	}
+	return nil
 }
 
 // Launch is the entry whose digest is measurement, or nil.

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -41,11 +42,14 @@ type Artifacts struct {
 	OVMF      string
 	Manifest  string
 	Config    string // the finished kernel configuration
+	UKI       string // kernel, initrd and command line as one EFI program
 	Profile   string
 	Arguments string              // the kernel command line itself
-	Digests   map[string][32]byte // SHA-256 of kernel, initrd, cmdline and ovmf
+	Digests   map[string][32]byte // SHA-256 of kernel, initrd, cmdline, ovmf, and what else a manifest names
 	Sizes     map[string]int64
-	Payload   int64 // bytes of the initramfs before compression
+	Payload   int64  // bytes of the initramfs before compression
+	Inputs    Inputs // what all of this was made from
+	Revision  Revision
 }
 
 // At returns the artifacts that an earlier build left in dir. It does not look
@@ -54,7 +58,7 @@ func At(dir string) *Artifacts {
 	file := func(name string) string { return filepath.Join(dir, name) }
 	return &Artifacts{
 		Dir: dir, Kernel: file("kernel"), Initrd: file("initrd"), Cmdline: file("cmdline"),
-		OVMF: file("ovmf.fd"), Manifest: file("manifest.json"), Config: file("kernel.config"),
+		OVMF: file("ovmf.fd"), Manifest: file("manifest.json"), Config: file("kernel.config"), UKI: file("omega.efi"),
 		Digests: map[string][32]byte{}, Sizes: map[string]int64{},
 	}
 }
@@ -82,24 +86,62 @@ func Build(ctx context.Context, o Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	initrd, payload, err := buildInitrd(ctx, store, p, o)
+	initrd, err := buildInitrd(ctx, store, p, o)
 	if err != nil {
 		return nil, err
 	}
 	a, err := place(o.Out, p, []artifact{
 		{"kernel", "kernel", filepath.Join(kernel, kernelFile)},
-		{"initrd", "initrd", initrd},
+		{"initrd", "initrd", initrd.path},
 		{"ovmf", "ovmf.fd", ovmf},
-		{"", "kernel.config", filepath.Join(kernel, configFile)},
+		{"kernel.config", "kernel.config", filepath.Join(kernel, configFile)},
 	})
 	if err != nil {
 		return nil, err
 	}
-	a.Payload = payload
-	return a, nil
+	a.Payload = initrd.size
+	if a.Revision, err = SourceRevision(o.Source); err != nil {
+		return nil, err
+	}
+	if a.Inputs, err = collectInputs(ctx, p, o, initrd.entries, kernel); err != nil {
+		return nil, err
+	}
+	return a, a.addUKI(ctx, o.Cache, o.Report)
 }
 
-// An artifact is copied to file; a subject names it in the manifest.
+// addUKI assembles the other artifacts as one EFI program, and says what the
+// disk that boots it will be: `omega convert` writes that one when it is asked to.
+func (a *Artifacts) addUKI(ctx context.Context, c *cache.Cache, r Report) error {
+	uki, err := UKI(ctx, c, r, a)
+	if err != nil {
+		return err
+	}
+	if err := a.put("uki", a.UKI, uki); err != nil {
+		return err
+	}
+	d, err := NewDisk(uki, mebibyte)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, d.Reader()); err != nil {
+		return fmt.Errorf("artifact disk: %w", err)
+	}
+	a.Digests["disk"], a.Sizes["disk"] = [32]byte(h.Sum(nil)), d.Size
+	return nil
+}
+
+// put writes one artifact and notes what the manifest says of it.
+func (a *Artifacts) put(subject, path string, b []byte) error {
+	a.Digests[subject] = sha256.Sum256(b)
+	a.Sizes[subject] = int64(len(b))
+	if err := writeFile(path, b); err != nil {
+		return fmt.Errorf("artifact %s: %w", subject, err)
+	}
+	return nil
+}
+
+// An artifact is copied to file; subject is its name in the manifest.
 type artifact struct{ subject, file, from string }
 
 // place copies the artifacts into dir, each one at once.
@@ -113,26 +155,16 @@ func place(dir string, p profile, list []artifact) (*Artifacts, error) {
 	if err := os.Remove(a.Manifest); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("output folder: %w", err)
 	}
-	put := func(subject, file string, b []byte) error {
-		if subject != "" {
-			a.Digests[subject] = sha256.Sum256(b)
-			a.Sizes[subject] = int64(len(b))
-		}
-		return writeFile(filepath.Join(dir, file), b)
-	}
 	for _, f := range list {
 		b, err := os.ReadFile(f.from)
-		if err == nil {
-			err = put(f.subject, f.file, b)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("artifact %s: %w", f.file, err)
 		}
+		if err := a.put(f.subject, filepath.Join(dir, f.file), b); err != nil {
+			return nil, err
+		}
 	}
-	if err := put("cmdline", "cmdline", []byte(p.cmdline)); err != nil {
-		return nil, fmt.Errorf("artifact cmdline: %w", err)
-	}
-	return a, nil
+	return a, a.put("cmdline", a.Cmdline, []byte(p.cmdline))
 }
 
 // writeFile replaces the file at path at once, so that a reader sees the old

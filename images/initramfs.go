@@ -25,28 +25,34 @@ type entry struct {
 	content []byte
 }
 
-// buildInitrd returns the path of the compressed initramfs of p, and its size
-// before compression.
-func buildInitrd(ctx context.Context, s *Store, p profile, o Options) (string, int64, error) {
+// An initramfs is what buildInitrd made.
+type initramfs struct {
+	path    string // of the compressed archive
+	size    int64  // before compression
+	entries []entry
+}
+
+// buildInitrd makes the initramfs of p.
+func buildInitrd(ctx context.Context, s *Store, p profile, o Options) (*initramfs, error) {
 	bin, err := os.MkdirTemp("", "omega-build-")
 	if err != nil {
-		return "", 0, fmt.Errorf("initramfs: %w", err)
+		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	defer os.RemoveAll(bin)
 	var entries []entry
 	for _, f := range p.payload {
 		content, err := s.content(ctx, p, f, bin, o)
 		if err != nil {
-			return "", 0, fmt.Errorf("initramfs: %s: %w", f.path, err)
+			return nil, fmt.Errorf("initramfs: %s: %w", f.path, err)
 		}
 		entries = append(entries, entry{f, content})
 	}
 	archive, err := writeArchive(entries)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	path, err := compressed(ctx, s, archive)
-	return path, int64(len(archive)), err
+	return &initramfs{path, int64(len(archive)), entries}, err
 }
 
 // compressed returns the path of the archive as one zstd stream. Compressing

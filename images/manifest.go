@@ -25,6 +25,22 @@ type Launch struct {
 	Digest        [48]byte
 }
 
+// A PCR is the value that one register of a TPM will have.
+type PCR struct {
+	Boot  string `json:"boot"` // disk or direct
+	Bank  string `json:"bank"` // sha256 or sha384
+	PCR   int    `json:"pcr"`
+	Value string `json:"value"` // in hex
+}
+
+// Values are what a manifest says beyond the artifacts: they are computed by
+// others, from the artifacts.
+type Values struct {
+	PolicyDigest [32]byte
+	Launches     []Launch
+	PCRs         []PCR
+}
+
 type statement struct {
 	Type          string    `json:"_type"`
 	Subject       []subject `json:"subject"`
@@ -44,8 +60,17 @@ type predicate struct {
 	PolicyDigest  string            `json:"policy_digest"`
 	Cmdline       string            `json:"cmdline"`
 	LaunchDigests []launchDigest    `json:"launch_digests"`
+	PCRs          []PCR             `json:"pcrs"`
+	SBOM          map[string]string `json:"sbom"` // SHA-256 by format
+	Revision      revision          `json:"revision"`
 	Go            string            `json:"go"`
-	Source        map[string]string `json:"source"` // pinned inputs and their SHA-256
+	Source        map[string]string `json:"source"` // the lock file's entries and their SHA-256
+	Inputs        Inputs            `json:"inputs"`
+}
+
+type revision struct {
+	GitTree       string `json:"git_tree"`
+	GitTreeSHA256 string `json:"git_tree_sha256"`
 }
 
 type launchDigest struct {
@@ -58,7 +83,7 @@ type launchDigest struct {
 
 // WriteManifest states what a was built as. The bytes are canonical JSON with
 // one line feed at the end, and equal for everyone who builds the same thing.
-func WriteManifest(a *Artifacts, policyDigest [32]byte, launches []Launch) error {
+func WriteManifest(a *Artifacts, v Values) error {
 	p, err := profileNamed(a.Profile)
 	if err != nil {
 		return err
@@ -69,18 +94,20 @@ func WriteManifest(a *Artifacts, policyDigest [32]byte, launches []Launch) error
 		PredicateType: predicateType,
 		Predicate: predicate{
 			Profile: p.name, SVN: p.svn, Expires: p.expires, Cmdline: p.cmdline,
-			PolicyDigest: hex.EncodeToString(policyDigest[:]),
-			Go:           runtime.Version(),
+			PolicyDigest: hex.EncodeToString(v.PolicyDigest[:]),
+			PCRs:         v.PCRs, SBOM: a.sbomDigests(),
+			Revision: revision{a.Revision.GitTree, a.Revision.GitTreeSHA256},
+			Go:       runtime.Version(), Inputs: a.Inputs,
 		},
 	}
-	if s.Predicate.Source, err = pinned(kernelSource, "ovmf-amdsev"); err != nil {
+	if s.Predicate.Source, err = pinned(imageEntries...); err != nil {
 		return err
 	}
 	for name, d := range a.Digests {
 		s.Subject = append(s.Subject, subject{name, map[string]string{"sha256": hex.EncodeToString(d[:])}})
 	}
 	slices.SortFunc(s.Subject, func(x, y subject) int { return cmp.Compare(x.Name, y.Name) })
-	for _, l := range launches {
+	for _, l := range v.Launches {
 		s.Predicate.LaunchDigests = append(s.Predicate.LaunchDigests, launchDigest{
 			OVMF: hex.EncodeToString(ovmf[:]), VCPUs: l.VCPUs, CPU: l.CPU,
 			GuestFeatures: fmt.Sprintf("%#x", l.GuestFeatures), Digest: hex.EncodeToString(l.Digest[:]),
@@ -94,6 +121,20 @@ func WriteManifest(a *Artifacts, policyDigest [32]byte, launches []Launch) error
 		return fmt.Errorf("manifest: %w", err)
 	}
 	return nil
+}
+
+// imageEntries are the lock file's entries that become part of an image.
+var imageEntries = []string{kernelSource, "ovmf-amdsev", "systemd-stub", "ca-certificates"}
+
+// sbomDigests are the digests of the lists of what is inside, by their format.
+func (a *Artifacts) sbomDigests() map[string]string {
+	out := map[string]string{}
+	for _, f := range []string{"spdx", "cyclonedx"} {
+		if d, ok := a.Digests["sbom."+f]; ok {
+			out[f] = hex.EncodeToString(d[:])
+		}
+	}
+	return out
 }
 
 // pinned returns the digests that the lock file has for names.

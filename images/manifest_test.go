@@ -35,11 +35,21 @@ func placed(t *testing.T) *Artifacts {
 	return a
 }
 
+func sampleValues() Values {
+	return Values{
+		PolicyDigest: [32]byte{1},
+		Launches:     []Launch{{VCPUs: 2, CPU: "EPYC-Milan", GuestFeatures: 1, Digest: [48]byte{2}}},
+		PCRs:         []PCR{{"disk", "sha256", 4, "abcd"}},
+	}
+}
+
 func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
 	var all [][]byte
 	for range 20 {
 		a := placed(t)
-		if err := WriteManifest(a, [32]byte{1}, []Launch{{VCPUs: 2, CPU: "EPYC-Milan", GuestFeatures: 1, Digest: [48]byte{2}}}); err != nil {
+		a.Inputs = Inputs{"file:init/main.go": "ab", "kernel-option:CONFIG_A": "y", "module:/init:b": "v1"}
+		a.Revision = Revision{"cd", "ef"}
+		if err := WriteManifest(a, sampleValues()); err != nil {
 			t.Fatal(err)
 		}
 		b, err := os.ReadFile(a.Manifest)
@@ -54,7 +64,8 @@ func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
 	for _, want := range []string{
 		`{"_type":"https://in-toto.io/Statement/v1","predicate":{`,
 		`"launch_digests":[{"cpu":"EPYC-Milan","digest":"02`, `"guest_features":"0x1"`, `"vcpus":2`,
-		`"policy_digest":"01`, `"profile":"cpu"`, `"svn":1`, `"go":"go1.`,
+		`"policy_digest":"01`, `"pcrs":[{"bank":"sha256","boot":"disk","pcr":4,"value":"abcd"}]`,
+		`"inputs":{"file:init/main.go":"ab",`, `"revision":{"git_tree":"cd","git_tree_sha256":"ef"}`, `"systemd-stub":"390ecdc`, `"profile":"cpu"`, `"svn":1`, `"go":"go1.`,
 		`"subject":[{"digest":{"sha256":"`, `"name":"cmdline"`,
 	} {
 		if !strings.Contains(string(all[0]), want) {
@@ -65,7 +76,7 @@ func TestManifestIsTheSameBytesForEveryone(t *testing.T) {
 
 func TestAnOldManifestDoesNotOutliveItsArtifacts(t *testing.T) {
 	a := placed(t)
-	if err := WriteManifest(a, [32]byte{1}, nil); err != nil {
+	if err := WriteManifest(a, Values{PolicyDigest: [32]byte{1}}); err != nil {
 		t.Fatal(err)
 	}
 	p, err := profileNamed("cpu")

@@ -102,12 +102,18 @@ func checkStatic(b []byte) error {
 	return nil
 }
 
+// Our gVisor: its module in the source tree, and all files of it.
+var (
+	runscModule = filepath.Join("images", "runsc")
+	runscFiles  = []string{"go.mod", "go.sum", "main.go"}
+)
+
 // Runsc returns the path of our gVisor, built from the module in images/runsc
 // of the source tree.
 func Runsc(ctx context.Context, source string, c *cache.Cache, r Report) (string, error) {
-	module := filepath.Join(source, "images", "runsc")
+	module := filepath.Join(source, runscModule)
 	parts := [][]byte{[]byte(runtime.Version()), []byte(strings.Join(goFlags, " ")), []byte(strings.Join(goSettings, " "))}
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+	for _, name := range runscFiles {
 		b, err := os.ReadFile(filepath.Join(module, name))
 		if err != nil {
 			return "", fmt.Errorf("runsc: %w", err)

@@ -34,32 +34,45 @@ type Input struct {
 
 // LaunchDigest is the MEASUREMENT of a machine launched from in.
 func LaunchDigest(in Input) ([48]byte, error) {
-	fw, err := parseFirmware(in.OVMF)
+	list, err := LaunchDigests(in)
 	if err != nil {
 		return [48]byte{}, err
 	}
+	return list[len(list)-1], nil
+}
+
+// LaunchDigests are the MEASUREMENTs of machines launched from in with 1, 2 and
+// so on up to in.VCPUs vCPUs: each vCPU extends the digest of the machine
+// without it.
+func LaunchDigests(in Input) ([][48]byte, error) {
+	fw, err := parseFirmware(in.OVMF)
+	if err != nil {
+		return nil, err
+	}
 	if err := in.check(); err != nil {
-		return [48]byte{}, err
+		return nil, err
 	}
 	signature, err := CPUSignature(in.CPU)
 	if err != nil {
-		return [48]byte{}, err
+		return nil, err
 	}
 	start, err := startRegisters(in.VMM, signature)
 	if err != nil {
-		return [48]byte{}, err
+		return nil, err
 	}
 	var g gctx
 	g.data(pageNormal, fw.base(), fw.image)
 	if err := g.metadata(&in, fw); err != nil {
-		return [48]byte{}, err
+		return nil, err
 	}
-	bsp, ap := vmsa(start, resetBSP, in.GuestFeatures), vmsa(start, fw.resetAP, in.GuestFeatures)
-	g.data(pageVMSA, vmsaGPA, bsp)
+	g.data(pageVMSA, vmsaGPA, vmsa(start, resetBSP, in.GuestFeatures))
+	list := append(make([][48]byte, 0, in.VCPUs), g.digest)
+	ap := vmsa(start, fw.resetAP, in.GuestFeatures)
 	for range in.VCPUs - 1 {
 		g.data(pageVMSA, vmsaGPA, ap)
+		list = append(list, g.digest)
 	}
-	return g.digest, nil
+	return list, nil
 }
 
 func (in *Input) check() error {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"omega/attest/measure"
 	"omega/images"
 	"omega/internal/cache"
 	"omega/policy/compile"
@@ -25,17 +24,6 @@ type buildOptions struct {
 	Roots   string // PEM; "" is roots.pem beside the policy, else the public ones
 	Out     string // "" is build/PROFILE in the source tree
 }
-
-// The machines that the manifest has launch digests for.
-const (
-	maxBuildVCPUs      = 8
-	buildGuestFeatures = 1 // SNPActive alone
-	// The machine that `omega boot` starts, whose digest build prints.
-	defaultVCPUs = 2
-	defaultCPU   = "EPYC-Milan"
-)
-
-var buildCPUs = []string{"EPYC-Milan", "EPYC-Genoa", "EPYC-Turin"}
 
 func runBuild(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("build")
@@ -97,7 +85,11 @@ func build(ctx context.Context, e *env, o buildOptions) (*images.Artifacts, erro
 	if err != nil {
 		return nil, err
 	}
-	return a, images.WriteManifest(a, compiled.Digest, launches)
+	pcrs, err := predictedPCRs(a)
+	if err != nil {
+		return nil, err
+	}
+	return a, images.WriteManifest(a, images.Values{PolicyDigest: compiled.Digest, Launches: launches, PCRs: pcrs})
 }
 
 // imageSteps shows the progress of package images.
@@ -118,28 +110,6 @@ func (o buildOptions) trustRoots() ([]byte, error) {
 		return nil, fmt.Errorf("trust roots: %w", err)
 	}
 	return b, images.CheckRoots(b)
-}
-
-// launchDigests computes the launch digest of every machine in the manifest.
-func launchDigests(a *images.Artifacts) ([]images.Launch, error) {
-	ovmf, err := os.ReadFile(a.OVMF)
-	if err != nil {
-		return nil, fmt.Errorf("launch digest: %w", err)
-	}
-	var list []images.Launch
-	for _, cpu := range buildCPUs {
-		for n := 1; n <= maxBuildVCPUs; n++ {
-			digest, err := measure.LaunchDigest(measure.Input{
-				OVMF: ovmf, Kernel: measure.Digest(a.Digests["kernel"]), Initrd: measure.Digest(a.Digests["initrd"]),
-				Cmdline: measure.Cmdline(a.Arguments), VCPUs: n, CPU: cpu, VMM: measure.QEMU, GuestFeatures: buildGuestFeatures,
-			})
-			if err != nil {
-				return nil, fmt.Errorf("launch digest: %w", err)
-			}
-			list = append(list, images.Launch{VCPUs: n, CPU: cpu, GuestFeatures: buildGuestFeatures, Digest: digest})
-		}
-	}
-	return list, nil
 }
 
 // A built artifact as `omega build` prints it.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // measureUsage is the one line of `omega measure`'s arguments.
-const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B | " + pcrUsage
+const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B [--in MANIFEST] | " + pcrUsage
 
 // maxPart bounds a kernel or an initrd.
 const maxPart = 4 << 30
@@ -35,28 +34,29 @@ func runMeasure(_ context.Context, e *env, args []string) error {
 	vmm := fs.String("vmm", "qemu", "qemu, ec2 or gce")
 	features := fs.String("guest-features", "0x1", "SEV_FEATURES of the VMSA")
 	asJSON := fs.Bool("json", false, "print JSON")
-	diff := fs.Bool("diff", false, "say why two manifests differ")
+	diff := fs.Bool("diff", false, "say why two manifests (or two launch digests that one manifest has) differ")
+	in := fs.String("in", "", "the `manifest` that the launch digests of --diff are looked up in")
 	rest, err := parseMixed(fs, args)
 	if err != nil {
 		return err
 	}
 	if *diff && len(rest) == 2 {
-		return diffManifests(e, rest[0], rest[1])
+		return e.diffMeasured(rest[0], rest[1], *in, *asJSON)
 	}
-	if len(rest) != 0 || *diff || *ovmf == "" {
+	if len(rest) != 0 || *diff || *in != "" || *ovmf == "" {
 		return fmt.Errorf("omega measure: want %s", measureUsage)
 	}
-	in := measure.Input{VCPUs: *vcpus, CPU: *cpu, VMM: measure.VMM(strings.ToLower(*vmm))}
-	if in.GuestFeatures, err = strconv.ParseUint(*features, 0, 64); err != nil {
+	input := measure.Input{VCPUs: *vcpus, CPU: *cpu, VMM: measure.VMM(strings.ToLower(*vmm))}
+	if input.GuestFeatures, err = strconv.ParseUint(*features, 0, 64); err != nil {
 		return fmt.Errorf("--guest-features: %w", err)
 	}
-	if err := readParts(&in, *ovmf, *kernel, *initrd); err != nil {
+	if err := readParts(&input, *ovmf, *kernel, *initrd); err != nil {
 		return err
 	}
 	if *cmdline != "" {
-		in.Cmdline = measure.Cmdline(*cmdline)
+		input.Cmdline = measure.Cmdline(*cmdline)
 	}
-	digest, err := measure.LaunchDigest(in)
+	digest, err := measure.LaunchDigest(input)
 	if err != nil {
 		return err
 	}
@@ -97,52 +97,4 @@ func readPart(name string) (measure.Part, error) {
 		return measure.Part{}, err
 	}
 	return measure.Bytes(b), nil
-}
-
-// diffManifests says which inputs of two manifests differ; the launch digests
-// follow from them.
-func diffManifests(e *env, a, b string) error {
-	var m [2]*attest.Manifest
-	for i, path := range []string{a, b} {
-		raw, err := readBounded(path, maxManifestFile)
-		if err != nil {
-			return err
-		}
-		if m[i], err = attest.ParseManifest(raw); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	if n := writeDiff(e.Stdout, m[0], m[1]); n > 0 {
-		return exit(exitMismatch, fmt.Errorf("the manifests differ in %d places", n))
-	}
-	fmt.Fprintln(e.Stdout, "the manifests say the same")
-	return nil
-}
-
-// writeDiff writes a line for each difference and counts them.
-func writeDiff(w io.Writer, a, b *attest.Manifest) int {
-	n := 0
-	differ := func(what string, x, y any) {
-		if fmt.Sprint(x) != fmt.Sprint(y) {
-			n++
-			fmt.Fprintf(w, "%s\n  - %v\n  + %v\n", what, x, y)
-		}
-	}
-	for _, pair := range pairs(artifactsOf(a), artifactsOf(b)) {
-		differ(pair[0], pair[1], pair[2])
-	}
-	p, q := &a.Predicate, &b.Predicate
-	differ("command line", p.Cmdline, q.Cmdline)
-	differ("policy digest", p.PolicyDigest, q.PolicyDigest)
-	differ("profile", p.Profile, q.Profile)
-	differ("SVN", p.SVN, q.SVN)
-	differ("expiry", p.Expires, q.Expires)
-	differ("Go", p.Go, q.Go)
-	for _, pair := range pairs(sourcesOf(p), sourcesOf(q)) {
-		differ("source "+pair[0], pair[1], pair[2])
-	}
-	for _, pair := range pairs(launchesOf(p), launchesOf(q)) {
-		differ("launch digest for "+pair[0], pair[1], pair[2])
-	}
-	return n
 }

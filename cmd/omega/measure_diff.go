@@ -1,22 +1,114 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"omega/attest"
+	"omega/images"
 )
 
-// pairs joins two maps by key, in the order of the keys.
-func pairs(a, b map[string]string) [][3]string {
+// The places that a difference of two manifests can have.
+const (
+	diffInput  = "input"       // something that the image is made from
+	diffResult = "result"      // what follows from that
+	diffLabel  = "label"       // of the manifest alone: nothing measures it
+	diffOdd    = "unexplained" // a result whose inputs are all equal
+)
+
+// A difference is one value that two manifests do not share.
+type difference struct {
+	Place string `json:"place"`
+	What  string `json:"what"`
+	A     string `json:"a"`
+	B     string `json:"b"`
+}
+
+func (d difference) String() string { return fmt.Sprintf("%s\n  - %s\n  + %s", d.What, d.A, d.B) }
+
+// diffMeasured says why a and b differ: two manifests, or two launch digests
+// that the manifest called in has.
+func (e *env) diffMeasured(a, b, in string, asJSON bool) error {
+	var list []difference
+	var err error
+	if in != "" {
+		list, err = compareLaunches(a, b, in)
+	} else {
+		list, err = compareManifestFiles(a, b)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := json.NewEncoder(e.Stdout).Encode(map[string]any{"differences": append([]difference{}, list...)}); err != nil {
+			return err
+		}
+	} else {
+		writeDifferences(e.Stdout, list)
+	}
+	if len(list) > 0 {
+		return exit(exitMismatch, fmt.Errorf("they differ in %d places", len(list)))
+	}
+	return nil
+}
+
+func compareManifestFiles(a, b string) ([]difference, error) {
+	x, err := readManifest(a)
+	if err != nil {
+		return nil, err
+	}
+	y, err := readManifest(b)
+	if err != nil {
+		return nil, err
+	}
+	return compareManifests(x, y), nil
+}
+
+// compareLaunches compares the machines of two launch digests of one image.
+func compareLaunches(a, b, in string) ([]difference, error) {
+	m, err := readManifest(in)
+	if err != nil {
+		return nil, err
+	}
+	var found [2]*attest.LaunchDigest
+	for i, text := range []string{a, b} {
+		var digest attest.Bytes48
+		if err := digest.UnmarshalText([]byte(strings.ToLower(text))); err != nil {
+			return nil, fmt.Errorf("%q: with --in want two launch digests: %w", text, err)
+		}
+		if found[i] = m.Launch(digest); found[i] == nil {
+			return nil, exit(exitMismatch, fmt.Errorf("%s has no machine with launch digest %.16s…: another image, or another vCPU count, CPU model or feature", in, digest))
+		}
+	}
+	var list differences
+	x, y := found[0], found[1]
+	list.differ(diffInput, "vCPUs", fmt.Sprint(x.VCPUs), fmt.Sprint(y.VCPUs))
+	list.differ(diffInput, "CPU model", x.CPU, y.CPU)
+	list.differ(diffInput, "guest features", x.GuestFeatures, y.GuestFeatures)
+	list.differ(diffInput, "firmware", x.OVMF.String(), y.OVMF.String())
+	return list, nil
+}
+
+// A differences collects.
+type differences []difference
+
+func (l *differences) differ(place, what, a, b string) {
+	if a != b {
+		*l = append(*l, difference{place, what, a, b})
+	}
+}
+
+// pairs notes every key of two maps under which they do not agree.
+func (l *differences) pairs(place string, a, b map[string]string, what func(key string) string) {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
-	var out [][3]string
 	for _, k := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, [3]string{k, orMissing(a, k), orMissing(b, k)})
+		l.differ(place, what(k), orMissing(a, k), orMissing(b, k))
 	}
-	return out
 }
 
 func orMissing(m map[string]string, k string) string {
@@ -26,26 +118,155 @@ func orMissing(m map[string]string, k string) string {
 	return "(missing)"
 }
 
-func artifactsOf(m *attest.Manifest) map[string]string {
-	out := map[string]string{}
-	for _, s := range m.Subject {
-		out["artifact "+s.Name] = s.Digest.SHA256.String()
-	}
-	return out
+// compareManifests says in what two manifests differ: first the inputs, then
+// what follows from them.
+func compareManifests(a, b *attest.Manifest) []difference {
+	var l differences
+	p, q := &a.Predicate, &b.Predicate
+	l.differ(diffInput, "profile", p.Profile, q.Profile)
+	l.differ(diffInput, "SVN", fmt.Sprint(p.SVN), fmt.Sprint(q.SVN))
+	l.differ(diffInput, "command line", p.Cmdline, q.Cmdline)
+	l.differ(diffInput, "policy digest", p.PolicyDigest.String(), q.PolicyDigest.String())
+	l.differ(diffInput, "Go", p.Go, q.Go)
+	l.pairs(diffInput, textOf(p.Source), textOf(q.Source), func(k string) string { return "source " + k })
+	l.inputs(p, q)
+	l.machines(a, b)
+	l.artifacts(a, b)
+	l.computed(a, b)
+	l.pairs(diffLabel, revisionOf(p), revisionOf(q), func(k string) string { return k })
+	l.differ(diffLabel, "expiry", p.Expires.UTC().String(), q.Expires.UTC().String())
+	return l
 }
 
-func sourcesOf(r *attest.Release) map[string]string {
-	out := map[string]string{}
-	for name, d := range r.Source {
-		out[name] = d.String()
+// inputs compares what the images are made from. Programs are left to their
+// sources, where the manifests have those.
+func (l *differences) inputs(p, q *attest.Release) {
+	if (p.Inputs == nil) != (q.Inputs == nil) {
+		l.differ(diffInput, "list of inputs", has(p.Inputs), has(q.Inputs))
+		return
 	}
-	return out
+	x, y := maps.Clone(p.Inputs), maps.Clone(q.Inputs)
+	program := func(k, _ string) bool {
+		name, ok := strings.CutPrefix(k, images.InputPayload+":")
+		return ok && (isProgram(p, name) || isProgram(q, name))
+	}
+	maps.DeleteFunc(x, program)
+	maps.DeleteFunc(y, program)
+	l.pairs(diffInput, x, y, inputWords)
 }
 
-func launchesOf(r *attest.Release) map[string]string {
-	out := map[string]string{}
-	for _, l := range r.LaunchDigests {
-		out[fmt.Sprintf("%d vCPUs of %s, features %s, firmware %s", l.VCPUs, l.CPU, l.GuestFeatures, l.OVMF)] = l.Digest.String()
+func has(inputs map[string]string) string {
+	if inputs == nil {
+		return "(missing: that manifest cannot say what it was made from)"
 	}
-	return out
+	return fmt.Sprint(len(inputs), " inputs")
+}
+
+// isProgram reports whether the file name of the initramfs is compiled from
+// sources that are inputs of their own.
+func isProgram(r *attest.Release, name string) bool {
+	for k := range r.Inputs {
+		if strings.HasPrefix(k, images.InputModule+":"+name+":") {
+			return true
+		}
+	}
+	return false
+}
+
+// inputWords says in words what an input is.
+func inputWords(key string) string {
+	kind, name, _ := strings.Cut(key, ":")
+	switch kind {
+	case images.InputFile:
+		return "source file " + name
+	case images.InputModule:
+		program, module, _ := strings.Cut(name, ":")
+		return "Go module " + module + " in " + program
+	case images.InputLanguage:
+		return "go.mod's Go line of module " + name
+	case images.InputCompiler:
+		return "Go compiler's " + name
+	case images.InputOption:
+		return "kernel option " + name
+	case images.InputPatch:
+		return "kernel patch " + name
+	case images.InputEnvironment:
+		return "kernel's build environment " + name
+	case images.InputTool:
+		return "kernel's build tool " + name
+	case images.InputPayload:
+		return "file " + name + " of the initramfs"
+	}
+	return key
+}
+
+// artifacts compares the files, and notes where no input says why they differ.
+func (l *differences) artifacts(a, b *attest.Manifest) {
+	x, y := artifactsOf(a), artifactsOf(b)
+	causes := slices.Clone(*l)
+	changed := func(name string) bool { return x[name] != y[name] }
+	all := maps.Clone(x)
+	maps.Copy(all, y)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		place := diffResult
+		if !explained(name, causes, changed) {
+			place = diffOdd
+		}
+		l.differ(place, "artifact "+name, orMissing(x, name), orMissing(y, name))
+	}
+}
+
+// artifactInputs are the beginnings of the words of those inputs that an
+// artifact is made from, and the artifacts that it contains.
+var artifactInputs = map[string]struct{ inputs, parts []string }{
+	"kernel":        {inputs: []string{"kernel", "source linux", "profile"}},
+	"kernel.config": {inputs: []string{"kernel", "source linux", "profile"}},
+	"initrd":        {inputs: []string{"source file", "Go", "go.mod", "file /", "policy digest", "SVN", "profile", "source ca-certificates"}},
+	"cmdline":       {inputs: []string{"command line"}},
+	"ovmf":          {inputs: []string{"source ovmf"}},
+	"uki":           {inputs: []string{"source systemd-stub"}, parts: []string{"kernel", "initrd", "cmdline"}},
+	"disk":          {parts: []string{"uki"}},
+}
+
+// explained reports whether a difference of the artifact follows from one of
+// the causes. Lists of what is inside follow from anything.
+func explained(name string, causes []difference, changed func(string) bool) bool {
+	from, known := artifactInputs[name]
+	if !known {
+		return true
+	}
+	for _, c := range causes {
+		for _, words := range from.inputs {
+			if strings.HasPrefix(c.What, words) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(from.parts, changed)
+}
+
+// writeDifferences tells the differences in the order of cause and effect.
+func writeDifferences(w io.Writer, list []difference) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no difference")
+		return
+	}
+	for _, section := range []struct{ place, title string }{
+		{diffInput, "inputs that differ:"},
+		{diffOdd, "what differs although no input of it is known to (is the build reproducible? `omega repro` tells):"},
+		{diffResult, "what follows from that:"},
+		{diffLabel, "not measured, so no reason for another measurement:"},
+	} {
+		title := section.title
+		for _, d := range list {
+			if d.Place != section.place {
+				continue
+			}
+			if title != "" {
+				fmt.Fprintln(w, title)
+				title = ""
+			}
+			fmt.Fprintln(w, d)
+		}
+	}
 }

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"omega/attest"
 	"omega/internal/cache"
@@ -76,6 +74,7 @@ type repro struct {
 	compile func(ctx context.Context, b *reproBuild) error // makes bin/omega in the tree
 	work    string                                         // holds everything that is made here
 	result  reproResult
+	told    []difference // from a release
 }
 
 // reproResult is what --json prints.
@@ -184,27 +183,14 @@ func (r *repro) compareRelease(release *attest.Manifest, builds []*reproBuild) e
 	if err != nil {
 		return err
 	}
-	var diff bytes.Buffer
-	if writeDiff(&diff, release, built) > 0 {
-		r.result.Differences = differences(diff.String())
+	r.told = compareManifests(release, built)
+	for _, d := range r.told {
+		r.result.Differences = append(r.result.Differences, d.String())
 	}
 	words := fmt.Sprintf("reproduced: %d artifacts and %d launch digests are those of %s\n",
 		len(built.Subject), len(built.Predicate.LaunchDigests), r.o.Against)
 	return r.finish(builds, words, fmt.Sprintf("HEAD %.12s does not build the release in %s (- release, + built here); is it the release's commit?",
 		r.result.Commit, r.o.Against))
-}
-
-// differences splits what writeDiff wrote into one string for each difference.
-func differences(text string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "  ") && len(out) > 0 {
-			out[len(out)-1] += "\n" + strings.TrimRight(line, "\n")
-			continue
-		}
-		out = append(out, strings.TrimRight(line, "\n"))
-	}
-	return out
 }
 
 // finish prints the result, keeps the trees if something differs, and chooses
@@ -248,10 +234,8 @@ func (r *repro) show() {
 			fmt.Fprintf(w, "  %s\n", d)
 		}
 	}
-	if r.o.Against != "" {
-		for _, d := range r.result.Differences {
-			fmt.Fprintln(w, d)
-		}
+	if len(r.told) > 0 {
+		writeDifferences(w, r.told)
 	}
 }
 

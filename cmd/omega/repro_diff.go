@@ -141,9 +141,11 @@ func explainManifest(a, b []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var text bytes.Buffer
-	writeDiff(&text, x, y)
-	return differences(text.String()), nil
+	var told []string
+	for _, d := range compareManifests(x, y) {
+		told = append(told, d.String())
+	}
+	return told, nil
 }
 
 // A packed file is one entry of an initramfs and its content.
