@@ -63,16 +63,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	}
 	var o verifyOptions
 	fs := e.flags("verify")
-	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
-	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
-	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
-	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
-	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
-	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
-	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
-	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
-	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
-	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
+	o.flags(fs)
 	page := fs.String("html", "", "write the outcome as one HTML page too, whatever it is")
 	asJSON := fs.Bool("json", false, "print JSON")
 	rest, err := parseMixed(fs, args)
@@ -95,6 +86,20 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 		}
 	}
 	return err
+}
+
+// flags are those of every verb that verifies a platform.
+func (o *verifyOptions) flags(fs *flag.FlagSet) {
+	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
+	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
+	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
+	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
+	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
+	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
+	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
+	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
+	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
 }
 
 // verifyPlatform fetches evidence and appraises it. There is an outcome beside
