@@ -27,6 +27,8 @@ var classes = map[string]class{
 	"attest":                   both,
 	"attest/attester":          guest,
 	"attest/collateral":        host,
+	"attest/kbs":               guest,
+	"attest/kbs/rcar":          both,
 	"attest/psp":               host,
 	"agentloader":              guest,
 	"agentloader/bundle":       both,
