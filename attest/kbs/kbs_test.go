@@ -277,6 +277,15 @@ func TestAnswersThatAreNotTheProtocolsAreRefused(t *testing.T) {
 			return string(b)
 		}
 	}
+	head := func(old, with string) func(string) string {
+		return func(s string) string {
+			b, err := base64.RawURLEncoding.DecodeString(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return base64.RawURLEncoding.EncodeToString([]byte(replace(old, with)(string(b))))
+		}
+	}
 	flip := func(s string) string {
 		c := byte('A')
 		if s[4] == 'A' {
@@ -297,8 +306,10 @@ func TestAnswersThatAreNotTheProtocolsAreRefused(t *testing.T) {
 		{"no challenge", auth, "challenge", func(string) string { return "" }},
 		{"no token", attestPath, "token", func(string) string { return `{}` }},
 		{"a token of another form", attestPath, "token", func(string) string { return `{"token":"a b"}` }},
-		{"another algorithm", resource, "header", field("protected", func(string) string { return url64(`{"alg":"RSA1_5","enc":"A256GCM"}`) })},
-		{"no encryption", resource, "header", field("protected", func(string) string { return url64(`{"alg":"none"}`) })},
+		{"another algorithm", resource, "algorithm", field("protected", head(`"ECDH-ES+A256KW"`, `"ECDH-ES"`))},
+		{"another content encryption", resource, "content encryption", field("protected", head(`"A256GCM"`, `"A128GCM"`))},
+		{"another curve", resource, "ephemeral key", field("protected", head(`"P-256"`, `"P-521"`))},
+		{"a header that says more", resource, "unknown field", field("protected", head(`{"alg"`, `{"zip":"DEF","alg"`))},
 		{"a header of another sealing", resource, "resource", field("protected", flip)},
 		{"a changed key", resource, "changed", field("encrypted_key", flip)},
 		{"a short key", resource, "encrypted key", field("encrypted_key", func(s string) string { return s[4:] })},
@@ -331,22 +342,23 @@ func TestAnswersThatAreNotTheProtocolsAreRefused(t *testing.T) {
 }
 
 func TestASessionIsOneAndKeepsItsName(t *testing.T) {
-	for name, cookie := range map[string]string{
-		"no session": "", "a name of another form": "kbs-session-id=a", "another one later": "kbs-session-id=0123456789abcdef",
+	for _, tt := range []struct{ path, cookie, want string }{
+		{"/kbs/v0/auth", "", "a challenge without a session"},
+		{"/kbs/v0/auth", "kbs-session-id=a", "a session with a name of another form"},
+		{"/kbs/v0/attest", "kbs-session-id=0123456789abcdef", "another session in the middle of one"},
 	} {
 		w := newWorld(t)
 		w.broker.Spoil = func(path string, status int, h http.Header, body []byte) (int, []byte) {
-			switch {
-			case name == "another one later" && path != "/kbs/v0/attest":
-			case cookie == "":
+			if path == tt.path {
 				h.Del("Set-Cookie")
-			default:
-				h.Set("Set-Cookie", cookie)
+				if tt.cookie != "" {
+					h.Set("Set-Cookie", tt.cookie)
+				}
 			}
 			return status, body
 		}
-		if _, err := w.client.Get(t.Context(), secretName); err == nil || !strings.Contains(err.Error(), "session") {
-			t.Errorf("%s: %v", name, err)
+		if _, err := w.client.Get(t.Context(), secretName); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %s", tt.cookie, err, tt.want)
 		}
 	}
 }
@@ -398,4 +410,3 @@ func TestOnlyAnHTTPSBrokerAndAPlainResourceAreAskedFor(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 }
-func url64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
