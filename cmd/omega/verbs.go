@@ -27,6 +27,7 @@ func verbs() []verb {
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
 		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},
 		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
+		{"connect", connectUsage, "lets ordinary clients on this machine talk to a platform that is verified, and stays so", runConnect},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 		{"repro", reproUsage, "builds the image twice under varied conditions and compares; or once, against a release", runRepro},
 		{"bench", benchUsage, "measures, and compares with references and published figures", runBench},
