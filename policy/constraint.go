@@ -6,7 +6,7 @@ func (k Constraint) Kind() string {
 	switch {
 	case k.Type != "":
 		return k.Type
-	case k.Pattern != "" || k.Prefix != "":
+	case k.Pattern != "" || k.Prefix != "" || k.URL != nil || k.Address != nil:
 		return "string"
 	case k.Each != nil || k.Any != nil || k.MaxSum != nil:
 		return "array"
@@ -21,7 +21,7 @@ func (k Constraint) Kind() string {
 }
 
 func (k Constraint) empty() bool {
-	return k.Kind() == "" && k.Equals == nil && len(k.Enum) == 0
+	return k.Kind() == "" && len(k.Recipients) == 0 && k.Equals == nil && len(k.Enum) == 0
 }
 
 // use says for which kinds one part of a constraint has a meaning.
@@ -36,6 +36,10 @@ func (k Constraint) uses() []use {
 	return []use{
 		{"pattern", k.Pattern != "", texts},
 		{"prefix", k.Prefix != "", texts},
+		{"url", k.URL != nil, texts},
+		{"address", k.Address != nil, texts},
+		{"recipients", len(k.Recipients) > 0, []string{"", "string", "array"}},
+		{"budget", k.Budget != "", []string{"number", "integer", "array"}},
 		{"min", k.Min != nil, numbers},
 		{"max", k.Max != nil, numbers},
 		{"min_length", k.MinLength != nil, []string{"string", "array"}},

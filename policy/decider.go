@@ -2,16 +2,15 @@ package policy
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 
 	"omega/internal/strictjson"
 )
@@ -19,27 +18,34 @@ import (
 const (
 	// Entrypoint is the rule that a compiled policy answers with.
 	Entrypoint = "omega/decision"
+	// Bounded is the second entrypoint of a policy that the document alone made.
+	// Such a policy ends by itself: it has no recursion, and its loops run over
+	// an input whose size the scanner bounds. Every other policy is interrupted
+	// when its time is over, which costs each decision about as much again.
+	Bounded = "omega/bounded"
 	// decideTime is far above a decision (tens of microseconds) and far below
 	// what an agent notices.
 	decideTime = 2 * time.Second
-	// The host sizes the memory so that no input needs it to grow.
-	memoryPages = 64  // 4 MiB
-	memoryLimit = 512 // 32 MiB
-	maxModule   = 16 << 20
-	maxResult   = 1 << 20
-	maxReasons  = 16
+	maxModule  = 16 << 20
+	maxResult  = 1 << 20
+	maxReasons = 16
 	// An entry of the log refuses longer texts (provenance, 1 KiB), and a denial
 	// that cannot be entered would be none.
 	maxReason = 900
+	// maxInstances bounds the decisions at one time; each instance has a memory
+	// of its own.
+	maxInstances = 8
 )
 
-// Decider runs one compiled policy. It is safe for concurrent use.
+// Decider runs one compiled policy. It is safe for concurrent use: a decision
+// that takes long delays no other, as long as fewer than maxInstances do.
 type Decider struct {
-	runtime wazero.Runtime
-	code    wazero.CompiledModule
-
-	mu sync.Mutex
-	vm *instance // nil after a fault; made anew for the next call
+	wasm    []byte
+	cache   wazero.CompilationCache
+	guarded bool // whether evaluations are interrupted
+	idle    chan *instance
+	slots   chan struct{} // one for each instance that may still be made
+	closed  atomic.Bool
 }
 
 // NewDecider compiles the policy's Wasm and tries it once.
@@ -47,57 +53,130 @@ func NewDecider(ctx context.Context, wasm []byte) (*Decider, error) {
 	if len(wasm) > maxModule {
 		return nil, fmt.Errorf("policy wasm: %d bytes, limit %d", len(wasm), maxModule)
 	}
-	cfg := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
-		WithMemoryLimitPages(memoryLimit)
-	d := &Decider{runtime: wazero.NewRuntimeWithConfig(ctx, cfg)}
-	if err := d.load(ctx, wasm); err != nil {
-		return nil, errors.Join(fmt.Errorf("policy wasm: %w", err), d.runtime.Close(ctx))
+	n := min(max(runtime.GOMAXPROCS(0), 2), maxInstances)
+	d := &Decider{
+		wasm: wasm, cache: wazero.NewCompilationCache(),
+		idle: make(chan *instance, n), slots: make(chan struct{}, n),
 	}
+	for range n - 1 {
+		d.slots <- struct{}{}
+	}
+	i, err := d.instantiate(ctx)
+	if err == nil && !i.bounded {
+		i.close()
+		d.guarded = true
+		i, err = d.instantiate(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("policy wasm: %w", err), d.cache.Close(ctx))
+	}
+	d.idle <- i
 	return d, nil
 }
 
-func (d *Decider) load(ctx context.Context, wasm []byte) error {
-	if err := hostModules(ctx, d.runtime); err != nil {
-		return fmt.Errorf("host functions: %w", err)
-	}
-	code, err := d.runtime.CompileModule(ctx, wasm)
-	if err != nil {
-		return err
-	}
-	d.code = code
-	d.vm, err = d.instantiate(ctx)
-	return err
-}
-
-// Close frees the policy. Later decisions are denials.
+// Close frees the policy. Later decisions are denials; those in progress end first.
 func (d *Decider) Close(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.vm = nil
-	return d.runtime.Close(ctx)
+	d.closed.Store(true)
+	for {
+		select {
+		case i := <-d.idle:
+			i.close()
+		default:
+			return d.cache.Close(ctx)
+		}
+	}
 }
 
-// Decide answers one input. Whatever goes wrong is a denial with a reason.
-func (d *Decider) Decide(ctx context.Context, input []byte) (out Decision) {
-	in, err := ParseInput(input)
+// Decide answers one input. Whatever goes wrong is a denial with a reason. The
+// decision's slices are shared: they must not be changed.
+func (d *Decider) Decide(ctx context.Context, input []byte) Decision {
+	i, err := d.acquire(ctx)
 	if err != nil {
-		return Deny(err.Error())
+		return Deny("policy evaluation: " + err.Error())
 	}
-	text, err := in.Encode()
-	if err != nil || len(text) > MaxInput {
-		return Deny("decision input: no canonical form within the limit")
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, decideTime)
-	defer cancel()
-	result, err := d.evaluate(ctx, text)
+	out, err := d.decide(ctx, i, input)
 	if err != nil {
+		// A trap can leave the memory in any state.
+		i.close()
+		d.slots <- struct{}{}
 		why, _, _ := strings.Cut(err.Error(), "\n") // a stack trace follows
 		return Deny("policy evaluation: " + why)
 	}
-	return decode(result)
+	d.release(i)
+	return out
+}
+
+var errClosed = errors.New("policy is closed")
+
+// acquire takes an instance that nobody uses, or makes one.
+func (d *Decider) acquire(ctx context.Context) (*instance, error) {
+	if d.closed.Load() {
+		return nil, errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case i := <-d.idle:
+		return i, nil
+	default:
+	}
+	timer := time.NewTimer(decideTime)
+	defer timer.Stop()
+	select {
+	case i := <-d.idle:
+		return i, nil
+	case <-d.slots:
+		i, err := d.instantiate(ctx)
+		if err != nil {
+			d.slots <- struct{}{}
+		}
+		return i, err
+	case <-timer.C:
+		return nil, errors.New("every instance is busy")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (d *Decider) release(i *instance) {
+	if d.closed.Load() {
+		i.close()
+		return
+	}
+	d.idle <- i
+}
+
+// decide returns an error only for a fault of the evaluation.
+func (d *Decider) decide(ctx context.Context, i *instance, input []byte) (out Decision, err error) {
+	if err := i.scan.check(input); err != nil {
+		return Deny(err.Error()), nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("fault: %v", p)
+		}
+	}()
+	if d.guarded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, decideTime)
+		defer cancel()
+	}
+	result, err := i.decide(ctx, input)
+	if err == nil {
+		err = ctx.Err() // a late permit does not count
+	}
+	if err != nil {
+		return Decision{}, err
+	}
+	if known, ok := i.known[string(result)]; ok {
+		return known, nil
+	}
+	out = decode(result)
+	if out.Permit && len(i.known) < maxKnown {
+		i.known[string(result)] = out
+	}
+	return out, nil
 }
 
 // decode reads OPA's result set: [] is undefined, [{"result": X}] is X.
@@ -125,111 +204,3 @@ func decode(result []byte) Decision {
 	}
 	return out
 }
-
-// evaluate runs the policy in the kept instance, and drops that instance on
-// any fault: a trap can leave its memory in any state.
-func (d *Decider) evaluate(ctx context.Context, input []byte) (result []byte, err error) {
-	if d.vm == nil {
-		if d.vm, err = d.instantiate(ctx); err != nil {
-			return nil, err
-		}
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("fault: %v", p)
-		}
-		if err != nil {
-			d.drop()
-		}
-	}()
-	return d.vm.eval(ctx, input)
-}
-
-func (d *Decider) drop() {
-	vm := d.vm
-	d.vm = nil
-	if vm != nil {
-		vm.close()
-	}
-}
-
-// instance is one running policy with its memory.
-type instance struct {
-	env, mod api.Module
-	run      api.Function
-	memory   api.Memory
-	heap     uint32 // where the input goes; everything above is forgotten
-	data     uint64 // address of the policy's (empty) data document
-}
-
-func (i *instance) close() {
-	ctx := context.Background() // the caller's may be over, and this waits for nothing
-	_ = i.mod.Close(ctx)
-	_ = i.env.Close(ctx)
-}
-
-func (i *instance) eval(ctx context.Context, input []byte) ([]byte, error) {
-	if !i.memory.Write(i.heap, input) {
-		return nil, errors.New("input does not fit the memory")
-	}
-	n := uint64(len(input))
-	// opa_eval(reserved, entrypoint, data, input, length, heap, format):
-	// OPA docs/wasm "ABI", 1.2. Entrypoint 0 is ours, format 0 is JSON. It
-	// sets the heap back itself.
-	out, err := i.run.Call(ctx, 0, 0, i.data, uint64(i.heap), n, uint64(i.heap)+n, 0)
-	if err != nil {
-		return nil, err
-	}
-	return i.text(uint32(out[0]))
-}
-
-// text reads the NUL-terminated text at an address.
-func (i *instance) text(at uint32) ([]byte, error) {
-	rest := i.memory.Size() - min(at, i.memory.Size())
-	view, ok := i.memory.Read(at, min(rest, maxResult))
-	if !ok {
-		return nil, errors.New("result lies outside of the memory")
-	}
-	for n, c := range view {
-		if c == 0 {
-			return append([]byte(nil), view[:n]...), nil
-		}
-	}
-	return nil, errors.New("result is too long")
-}
-
-// putJSON parses text inside of the policy's memory and returns its address.
-func (i *instance) putJSON(ctx context.Context, text []byte) (uint64, error) {
-	at, err := call(ctx, i.mod, "opa_malloc", uint64(len(text)))
-	if err != nil {
-		return 0, err
-	}
-	if !i.memory.Write(uint32(at), text) {
-		return 0, errors.New("data does not fit the memory")
-	}
-	value, err := call(ctx, i.mod, "opa_json_parse", at, uint64(len(text)))
-	if err != nil || value == 0 {
-		return 0, fmt.Errorf("data document: %w", errors.Join(err, errNoValue))
-	}
-	return value, nil
-}
-
-var errNoValue = errors.New("no value")
-
-func call(ctx context.Context, m api.Module, name string, args ...uint64) (uint64, error) {
-	f := m.ExportedFunction(name)
-	if f == nil {
-		return 0, fmt.Errorf("module has no %s", name)
-	}
-	out, err := f.Call(ctx, args...)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(out) != 1 {
-		return 0, nil
-	}
-	return out[0], nil
-}
-
-// pages as little-endian base 128, the form of all numbers in a Wasm module.
-func uleb(n uint32) []byte { return binary.AppendUvarint(nil, uint64(n)) }

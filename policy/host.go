@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -53,76 +52,6 @@ func i32s(n int) []api.ValueType {
 		out[i] = api.ValueTypeI32
 	}
 	return out
-}
-
-// instantiate makes a fresh policy with a memory of its own.
-func (d *Decider) instantiate(ctx context.Context) (*instance, error) {
-	env, err := d.runtime.InstantiateWithConfig(ctx, envModule(), wazero.NewModuleConfig().WithName("env"))
-	if err != nil {
-		return nil, fmt.Errorf("memory: %w", err)
-	}
-	mod, err := d.runtime.InstantiateModule(ctx, d.code, wazero.NewModuleConfig().WithName("policy"))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("instance: %w", err), env.Close(ctx))
-	}
-	i := &instance{env: env, mod: mod, memory: env.Memory()}
-	if err := i.prepare(ctx); err != nil {
-		i.close()
-		return nil, err
-	}
-	return i, nil
-}
-
-func (i *instance) prepare(ctx context.Context) error {
-	major, minor := i.mod.ExportedGlobal("opa_wasm_abi_version"), i.mod.ExportedGlobal("opa_wasm_abi_minor_version")
-	if major == nil || minor == nil || major.Get() != 1 || minor.Get() < 2 {
-		return errors.New("not OPA's ABI 1.2 or later")
-	}
-	if i.run = i.mod.ExportedFunction("opa_eval"); i.run == nil || len(i.run.Definition().ParamTypes()) != 7 {
-		return errors.New("module has no opa_eval")
-	}
-	if err := i.onlyOurs(ctx); err != nil {
-		return err
-	}
-	var err error
-	if i.data, err = i.putJSON(ctx, []byte("{}")); err != nil {
-		return err
-	}
-	heap, err := call(ctx, i.mod, "opa_heap_ptr_get")
-	if err != nil {
-		return err
-	}
-	i.heap = uint32(heap)
-	if need := uint64(i.heap) + MaxInput; need > uint64(i.memory.Size()) {
-		return fmt.Errorf("policy needs %d bytes of memory", need)
-	}
-	return nil
-}
-
-// onlyOurs refuses a module whose first entrypoint is not ours, or that wants
-// built-in functions from its host.
-func (i *instance) onlyOurs(ctx context.Context) error {
-	for _, want := range []struct{ export, json string }{
-		{"entrypoints", `{"` + Entrypoint + `":0}`},
-		{"builtins", `{}`},
-	} {
-		value, err := call(ctx, i.mod, want.export)
-		if err != nil {
-			return err
-		}
-		at, err := call(ctx, i.mod, "opa_json_dump", value)
-		if err != nil {
-			return err
-		}
-		text, err := i.text(uint32(at))
-		if err != nil {
-			return err
-		}
-		if string(text) != want.json {
-			return fmt.Errorf("%s are %.200s, want %s", want.export, text, want.json)
-		}
-	}
-	return nil
 }
 
 // envModule is a Wasm module that defines the memory and passes our functions

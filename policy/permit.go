@@ -19,6 +19,8 @@ type Permit struct {
 	Budgets      map[string]float64 `json:"budgets,omitempty"` // of this rule alone, beside the agent's
 	When         []Window           `json:"when,omitempty"`    // at least one of these must be now
 
+	Conditions []string `json:"conditions,omitempty"` // rules of the document's Rego that must be true
+
 	Consequential bool     `json:"consequential,omitempty"` // needs trusted influence, or
 	Endorse       []string `json:"endorse,omitempty"`       // these arguments to equal values of trusted sources
 	Readers       []string `json:"readers,omitempty"`       // who reads what is sent; absent: the upstream's

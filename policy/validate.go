@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -75,6 +74,8 @@ func (c *checker) document() {
 		}
 	}
 	c.endpoints()
+	c.others()
+	c.modules()
 	c.agents()
 }
 
@@ -130,39 +131,6 @@ func (k Key) check() error {
 		return fmt.Errorf("id %.64q is not the SHA-256 of the key", k.ID)
 	}
 	return nil
-}
-
-func (c *checker) endpoints() {
-	seen := map[string]bool{}
-	for i, s := range c.doc.Servers {
-		at := fmt.Sprintf("servers[%d]", i)
-		c.unique(at+".name", s.Name, nameForm, seen)
-		c.url(at+".url", s.URL)
-		c.speaker(at+".principal", s.Principal, RoleTool)
-	}
-	seen = map[string]bool{}
-	for i, m := range c.doc.Models {
-		at := fmt.Sprintf("models[%d]", i)
-		c.unique(at+".name", m.Name, foreignForm, seen)
-		c.url(at+".url", m.URL)
-		if m.MaxTokens < 1 {
-			c.fault(at+".max_tokens", "%d; state the most tokens that one answer may have", m.MaxTokens)
-		}
-	}
-}
-
-func (c *checker) url(at, s string) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		c.fault(at, "%v", err)
-	case u.Scheme != "https" || u.Host == "" || u.Hostname() == "":
-		c.fault(at, "%q is not an https URL with a host", s)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
-		c.fault(at, "%q has a user, a query or a fragment", s)
-	case strings.Contains(u.Path, "..") || u.RawPath != "":
-		c.fault(at, "%q has .. or escapes in its path", s)
-	}
 }
 
 // speaker checks that a principal exists and has the role.

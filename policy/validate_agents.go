@@ -3,8 +3,6 @@ package policy
 import (
 	"fmt"
 	"math"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,7 +13,8 @@ const maxNesting = 8
 // maxInstead bounds the advice, which is put before the agent.
 const maxInstead = 400
 
-var types = []string{"string", "number", "integer", "boolean", "array", "object"}
+// maxRateSeconds is thirty days: a boot seldom lasts longer.
+const maxRateSeconds = 30 * 24 * 3600
 
 func (c *checker) agents() {
 	names, rules := map[string]bool{}, map[string]bool{}
@@ -29,135 +28,175 @@ func (c *checker) agents() {
 		for j, r := range a.Requires {
 			c.speaker(fmt.Sprintf("%s.requires[%d].principal", at, j), r.Principal, r.Role)
 		}
+		for j, name := range a.Combine {
+			if !slices.ContainsFunc(c.doc.Principals, func(p Principal) bool { return p.Name == name }) {
+				c.fault(fmt.Sprintf("%s.combine[%d]", at, j), "no principal is named %q", name)
+			}
+		}
+		if a.Sessions != "" && a.Sessions != "clean" {
+			c.fault(at+".sessions", `%q, want "clean" or nothing`, a.Sessions)
+		}
+		c.result(at+".input", a.Input)
+		c.limits(at, a.Limit, a.Rate, a.Budgets)
 		for j, p := range a.Permits {
 			c.unique(fmt.Sprintf("%s.permits[%d].id", at, j), p.ID, ruleForm, rules)
-			c.permit(fmt.Sprintf("%s.permits[%d]", at, j), p)
+			c.permit(fmt.Sprintf("%s.permits[%d]", at, j), a, p)
 		}
 	}
 }
 
-func (c *checker) permit(at string, p Permit) {
-	c.resource(at, p)
-	if p.Limit < 0 || p.Limit > math.MaxInt32 {
-		c.fault(at+".limit", "%d calls", p.Limit)
+func (c *checker) limits(at string, limit int, rate *Rate, budgets map[string]float64) {
+	if limit < 0 || limit > math.MaxInt32 {
+		c.fault(at+".limit", "%d calls", limit)
+	}
+	if rate != nil && (rate.Calls < 1 || rate.Calls > maxRateCalls || rate.Seconds < 1 || rate.Seconds > maxRateSeconds) {
+		c.fault(at+".rate", "%d calls in %d seconds; want 1 to %d in 1 to %d", rate.Calls, rate.Seconds, maxRateCalls, maxRateSeconds)
+	}
+	for name, limit := range budgets {
+		if !nameForm.MatchString(name) || !(limit >= 0 && limit <= 1<<53) {
+			c.fault(at+".budgets."+name, "want a name in lower case and a number from 0 to 2^53")
+		}
+	}
+}
+
+func (c *checker) permit(at string, a AgentRule, p Permit) {
+	c.resources(at, p)
+	c.limits(at, p.Limit, p.Rate, p.Budgets)
+	if p.SessionLimit < 0 || p.SessionLimit > math.MaxInt32 {
+		c.fault(at+".session_limit", "%d calls", p.SessionLimit)
 	}
 	if len(p.Instead) > maxInstead || strings.ContainsFunc(p.Instead, isControl) {
 		c.fault(at+".instead", "longer than %d bytes, or with control characters", maxInstead)
 	}
+	action, _ := ActionNamed(p.Action)
 	for name, con := range p.Args {
 		if name == "" || len(name) > 128 || strings.ContainsFunc(name, isControl) {
 			c.fault(at+".args", "%.128q is no argument name", name)
 		}
-		if p.Action == ActionChat && !slices.Contains(ChatArgs, name) {
-			c.fault(at+".args."+name, "llm.chat has no such argument (%s)", strings.Join(ChatArgs, ", "))
+		if len(action.Args) > 0 && !slices.Contains(action.Args, name) {
+			c.fault(at+".args."+name, "%s has no such argument (%s)", p.Action, strings.Join(action.Args, ", "))
 		}
 		c.constraint(at+".args."+name, con, maxNesting)
+		if con.Budget != "" {
+			c.budget(at+".args."+name+".budget", con.Budget, a, p)
+		}
+	}
+	for i, w := range p.When {
+		c.window(fmt.Sprintf("%s.when[%d]", at, i), w)
+	}
+	c.information(at, p)
+	c.approvals(at, a, p)
+}
+
+// budget checks that an argument charges something that has a limit.
+func (c *checker) budget(at, name string, a AgentRule, p Permit) {
+	_, ofAgent := a.Budgets[name]
+	_, ofRule := p.Budgets[name]
+	if !ofAgent && !ofRule {
+		c.fault(at, "neither the agent nor the permit has a budget %q", name)
+	}
+	if slices.Contains([]string{BudgetTokens, BudgetCost, BudgetBytes}, name) {
+		c.fault(at, "%s is charged by itself; name another budget", name)
 	}
 }
 
-func (c *checker) resource(at string, p Permit) {
-	switch p.Action {
-	case ActionCall:
-		server, tool, ok := strings.Cut(p.Resource, "/")
-		if _, known := c.doc.Server(server); !known {
-			c.fault(at+".resource", "no server is named %q", server)
+// information checks what concerns labels.
+func (c *checker) information(at string, p Permit) {
+	c.result(at+".result", p.Result)
+	c.readers(at+".readers", p.Readers)
+	if len(p.Endorse) > 0 && !p.Consequential {
+		c.fault(at+".endorse", "only what is consequential needs endorsement")
+	}
+	for i, path := range p.Endorse {
+		head, _, _ := strings.Cut(path, ".")
+		_, named := p.Args[head]
+		_, whole := p.Args[path]
+		if path == "" || !named && !whole && !p.MoreArgs {
+			c.fault(fmt.Sprintf("%s.endorse[%d]", at, i), "the permit has no argument %q", head)
 		}
-		if !ok || !foreignForm.MatchString(tool) {
-			c.fault(at+".resource", "%q is not SERVER/TOOL", p.Resource)
+	}
+	for i, name := range p.Recipients {
+		if _, named := p.Args[name]; name == "" || !named && !p.MoreArgs {
+			c.fault(fmt.Sprintf("%s.recipients[%d]", at, i), "the permit has no argument %q", name)
 		}
-	case ActionList:
-		if _, known := c.doc.Server(p.Resource); !known {
-			c.fault(at+".resource", "no server is named %q", p.Resource)
-		}
-		if len(p.Args) > 0 {
-			c.fault(at+".args", "%s has no arguments", p.Action)
-		}
-	case ActionChat:
-		if _, known := c.doc.Model(p.Resource); !known {
-			c.fault(at+".resource", "no model is named %q", p.Resource)
-		}
-	default:
-		c.fault(at+".action", "%q is no action (%s, %s, %s)", p.Action, ActionCall, ActionList, ActionChat)
 	}
 }
 
-func (c *checker) constraint(at string, k Constraint, depth int) {
-	if depth == 0 {
-		c.fault(at, "nested too deeply")
+// approvals checks what names other rules and principals.
+func (c *checker) approvals(at string, a AgentRule, p Permit) {
+	if p.Approval != "" {
+		c.speaker(at+".approval", p.Approval, RoleApprover)
+	}
+	for i, id := range p.Narrows {
+		if !slices.ContainsFunc(a.Permits, func(o Permit) bool { return o.ID == id }) {
+			c.fault(fmt.Sprintf("%s.narrows[%d]", at, i), "agent %s has no permit %q", a.Name, id)
+		}
+	}
+	for i, name := range p.Conditions {
+		if !conditionForm.MatchString(name) || len(c.doc.Rego) == 0 {
+			c.fault(fmt.Sprintf("%s.conditions[%d]", at, i), "%q is no rule of a module under rego", name)
+		}
+	}
+}
+
+func (c *checker) resources(at string, p Permit) {
+	if (p.Resource == "") == (len(p.Resources) == 0) {
+		c.fault(at+".resource", "give resource or resources")
 		return
 	}
-	if k.empty() {
-		c.fault(at, "constrains nothing; give at least a type")
-	}
-	if k.Type != "" && !slices.Contains(types, k.Type) {
-		c.fault(at+".type", "%q is no type (%s)", k.Type, strings.Join(types, ", "))
-	}
-	if k.Type == "object" && len(k.Fields) == 0 {
-		c.fault(at, "an object needs fields: what is not named is denied")
-	}
-	if k.Kind() == "array" && k.Each == nil && k.MaxSum == nil {
-		c.fault(at, "an array needs each: what every element must be")
-	}
-	for _, use := range k.uses() {
-		if !use.given || slices.Contains(use.types, k.Kind()) {
-			continue
+	action, known := ActionNamed(p.Action)
+	if !known {
+		var names []string
+		for _, a := range Actions {
+			names = append(names, a.Name)
 		}
-		c.fault(at+"."+use.name, "does not apply to type %q", k.Kind())
+		c.fault(at+".action", "%q is no action (%s)", p.Action, strings.Join(names, ", "))
+		return
 	}
-	c.texts(at, k)
-	c.bounds(at, k)
-	if k.Each != nil {
-		c.constraint(at+".each", *k.Each, depth-1)
+	seen := map[string]bool{}
+	for i, r := range p.Names() {
+		here := at + ".resource"
+		if p.Resource == "" {
+			here = fmt.Sprintf("%s.resources[%d]", at, i)
+		}
+		if seen[r] {
+			c.fault(here, "%q is named twice", r)
+		}
+		seen[r] = true
+		c.resource(here, action, r)
 	}
-	if k.Any != nil {
-		c.constraint(at+".any", *k.Any, depth-1)
-	}
-	for name, f := range k.Fields {
-		c.constraint(at+".fields."+name, f, depth-1)
+	if len(p.Args) > 0 && slices.Contains([]string{ActionList, ActionPromptList, ActionResourceList}, p.Action) {
+		c.fault(at+".args", "%s has no arguments", p.Action)
 	}
 }
 
-// texts checks the parts that are small languages of their own.
-func (c *checker) texts(at string, k Constraint) {
-	if k.Pattern != "" {
-		if _, err := regexp.Compile(k.Pattern); err != nil {
-			c.fault(at+".pattern", "%v", err)
+func (c *checker) resource(at string, action Action, r string) {
+	var known bool
+	switch action.Kind {
+	case kindTool:
+		server, name, ok := strings.Cut(r, "/")
+		if _, known := c.doc.Server(server); !known {
+			c.fault(at, "no server is named %q", server)
 		}
-		if len(k.Pattern) > 1000 || strings.ContainsFunc(k.Pattern, isControl) {
-			c.fault(at+".pattern", "longer than 1000 bytes, or with control characters")
+		if !ok || !foreignForm.MatchString(name) {
+			c.fault(at, "%q is not %s", r, action.Kind)
+		}
+		return
+	case kindServer:
+		_, known = c.doc.Server(r)
+	case kindModel:
+		_, known = c.doc.Model(r)
+	case kindPeer:
+		_, known = c.doc.Peer(r)
+	case kindData:
+		_, known = c.doc.Dataset(r)
+	case kindWeb:
+		var w Web
+		if w, known = c.doc.WebNamed(r); known && action.Name == ActionConnect && !w.Opaque {
+			c.fault(at, "%q is not opaque: its TLS is opened", r)
 		}
 	}
-	if k.Prefix != "" && k.Prefix != "/" && (path.Clean(k.Prefix) != k.Prefix || strings.HasPrefix(k.Prefix, "..") || k.Prefix == "." ||
-		strings.ContainsAny(k.Prefix, "%\\") || strings.ContainsFunc(k.Prefix, isControl)) {
-		c.fault(at+".prefix", "%q is not a plain folder like /data/public", k.Prefix)
-	}
-	for i, e := range k.Enum {
-		if !scalar(e) {
-			c.fault(fmt.Sprintf("%s.enum[%d]", at, i), "only texts, numbers and truth values can be listed")
-		}
-	}
-	if k.Equals != nil && !scalar(k.Equals) {
-		c.fault(at+".equals", "only a text, a number or a truth value; use fields or each")
+	if !known {
+		c.fault(at, "no %s is named %q", strings.ToLower(action.Kind), r)
 	}
 }
-
-func (c *checker) bounds(at string, k Constraint) {
-	for _, f := range []*float64{k.Min, k.Max, k.MaxSum} {
-		if f != nil && (math.IsNaN(*f) || math.Abs(*f) > 1<<53) {
-			c.fault(at, "bound %v is beyond 2^53", *f)
-		}
-	}
-	if k.Min != nil && k.Max != nil && *k.Min > *k.Max {
-		c.fault(at+".min", "%v is above max %v, so nothing fits", *k.Min, *k.Max)
-	}
-	for _, n := range []*int{k.MinLength, k.MaxLength} {
-		if n != nil && (*n < 0 || *n > MaxInput) {
-			c.fault(at, "length %d", *n)
-		}
-	}
-	if k.MinLength != nil && k.MaxLength != nil && *k.MinLength > *k.MaxLength {
-		c.fault(at+".min_length", "%d is above max_length %d, so nothing fits", *k.MinLength, *k.MaxLength)
-	}
-}
-
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f }

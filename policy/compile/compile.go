@@ -76,7 +76,7 @@ func (s source) compile(text []byte) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy rego: %w", err)
 	}
-	wasm, err := toWasm(rego)
+	wasm, err := toWasm(rego, doc.Rego)
 	if err != nil {
 		return nil, fmt.Errorf("policy wasm: %w", err)
 	}

@@ -26,6 +26,7 @@ func (g *generator) constraint(fn string, c policy.Constraint) {
 	if c.Prefix != "" {
 		g.line("under(value, %s)", quote(c.Prefix))
 	}
+	g.places(c)
 	g.bounds(c)
 	if c.Each != nil {
 		g.line("every element in value { %s_each(element) }", fn)
@@ -41,6 +42,52 @@ func (g *generator) constraint(fn string, c policy.Constraint) {
 	}
 	g.line("}")
 	g.nested(fn, c)
+}
+
+// places writes what URLs, addresses and recipients must be.
+func (g *generator) places(c policy.Constraint) {
+	if u := c.URL; u != nil {
+		g.line("parts := url(value)\nparts.scheme in {%s}", strings.Join(quoteAll(schemes(u)), ", "))
+		g.line("host_in(parts.host, [%s])", strings.Join(quoteAll(u.Hosts), ", "))
+		g.line("parts.port in {%s}", strings.Join(quoteAll(ports(u)), ", "))
+		if u.Prefix != "" {
+			g.line("under(parts.path, %s)", quote(u.Prefix))
+		}
+		if !u.Query {
+			g.line("parts.query == \"\"")
+		}
+	}
+	if c.Address != nil {
+		g.line("is_address(value, [%s])", strings.Join(quoteAll(c.Address.Domains), ", "))
+	}
+	if len(c.Recipients) > 0 {
+		g.line("list := recipients(value)\ncount(list) > 0")
+		g.line("every recipient in list {\nis_reader(recipient)\nadmitted(recipient, [%s])\n}", strings.Join(quoteAll(lowered(c.Recipients)), ", "))
+	}
+}
+
+func schemes(u *policy.URLForm) []string {
+	if len(u.Schemes) == 0 {
+		return []string{"https"}
+	}
+	return u.Schemes
+}
+
+// ports lists how a port may be written: none, or one of those given.
+func ports(u *policy.URLForm) []string {
+	out := []string{""}
+	for _, p := range u.Ports {
+		out = append(out, strconv.Itoa(p))
+	}
+	return out
+}
+
+func lowered(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strings.ToLower(s)
+	}
+	return out
 }
 
 // nested writes the functions for what is inside of the value.
@@ -131,6 +178,7 @@ func words(c policy.Constraint) string {
 	if c.Prefix != "" {
 		add(`a plain path under %s, without "..", "//", %% or backslash`, c.Prefix)
 	}
+	describePlaces(c, add)
 	describeBounds(c, add)
 	if c.Each != nil {
 		add("each %s", words(*c.Each))
@@ -146,6 +194,28 @@ func words(c policy.Constraint) string {
 		add("with only %s", strings.Join(fields, "; "))
 	}
 	return strings.Join(parts, ", ")
+}
+
+func describePlaces(c policy.Constraint, add func(string, ...any)) {
+	if u := c.URL; u != nil {
+		text := "a URL with " + strings.Join(schemes(u), " or ") + " to " + strings.Join(u.Hosts, ", ")
+		if u.Prefix != "" {
+			text += " under " + u.Prefix
+		}
+		if !u.Query {
+			text += ", without a query"
+		}
+		add("%s", text)
+	}
+	if c.Address != nil {
+		add("a mail address at %s", strings.Join(c.Address.Domains, ", "))
+	}
+	if len(c.Recipients) > 0 {
+		add("only recipients among %s", strings.Join(c.Recipients, ", "))
+	}
+	if c.Budget != "" {
+		add("an amount within the budget %s", c.Budget)
+	}
 }
 
 func describeBounds(c policy.Constraint, add func(string, ...any)) {

@@ -127,7 +127,7 @@ func TestLimitsCountCallsOfTheRule(t *testing.T) {
 	for counts, want := range map[string]bool{
 		`{}`: true, `{"limited":1}`: true, `{"limited":2}`: false, `{"limited":3}`: false,
 		`{"limited":-1}`: false, `{"path":9}`: true,
-		`{"limited":null}`: false, `{"limited":"0"}`: false, `{"limited":true}`: false, `{"limited":[]}`: false, `null`: true, `[]`: false,
+		`{"limited":null}`: false, `{"limited":"0"}`: false, `{"limited":true}`: false, `{"limited":[]}`: false, `null`: false, `[]`: false,
 	} {
 		in := fmt.Sprintf(`{"action":"mcp.tools/call","agent":{"instance":"i","name":"a"},"args":{},"resource":"t/limited","state":{"counts":%s,"labels":[]}}`, counts)
 		got := d.Decide(context.Background(), []byte(in))

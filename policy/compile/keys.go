@@ -19,7 +19,7 @@ import (
 // maxKeyFile bounds a key file.
 const maxKeyFile = 16 << 10
 
-// sourceDocument is policy.Document with files in the place of keys.
+// sourceDocument is policy.Document with files in the place of keys and modules.
 type sourceDocument struct {
 	Version    string             `json:"version"`
 	Platform   string             `json:"platform"`
@@ -28,6 +28,10 @@ type sourceDocument struct {
 	Auditors   []policy.Auditor   `json:"auditors"`
 	Servers    []policy.Server    `json:"servers"`
 	Models     []policy.Model     `json:"models"`
+	Web        []policy.Web       `json:"web"`
+	Peers      []sourcePeer       `json:"peers"`
+	Data       []policy.Dataset   `json:"data"`
+	Rego       []string           `json:"rego"`
 	Agents     []policy.AgentRule `json:"agents"`
 }
 
@@ -40,12 +44,25 @@ type sourcePrincipal struct {
 	Names     []string `json:"names"`
 }
 
+// sourcePeer is policy.Peer with a file in the place of its key.
+type sourcePeer struct {
+	Name    string          `json:"name"`
+	Agent   string          `json:"agent"`
+	URL     string          `json:"url"`
+	Card    string          `json:"card"`
+	Key     string          `json:"key"`
+	Private bool            `json:"private"`
+	Secrets []policy.Secret `json:"secrets"`
+	Result  *policy.Result  `json:"result"`
+	Readers []string        `json:"readers"`
+}
+
 // inline replaces key files by keys.
 func (s source) inline(w *walker, in sourceDocument) *policy.Document {
 	doc := &policy.Document{
 		Version: in.Version, Platform: in.Platform, GPU: in.GPU,
 		Principals: []policy.Principal{}, Auditors: []policy.Auditor{},
-		Servers: in.Servers, Models: in.Models, Agents: in.Agents,
+		Servers: in.Servers, Models: in.Models, Agents: in.Agents, Web: in.Web, Data: in.Data,
 	}
 	doc.Servers = append([]policy.Server{}, doc.Servers...)
 	doc.Models = append([]policy.Model{}, doc.Models...)
@@ -60,7 +77,56 @@ func (s source) inline(w *walker, in sourceDocument) *policy.Document {
 		}
 		doc.Auditors = append(doc.Auditors, policy.Auditor{Name: a.Name, Key: key})
 	}
+	for i, p := range in.Peers {
+		doc.Peers = append(doc.Peers, s.peer(w, fmt.Sprintf("peers[%d].key", i), p))
+	}
+	for i, f := range in.Rego {
+		doc.Rego = append(doc.Rego, s.module(w, fmt.Sprintf("rego[%d]", i), f))
+	}
 	return doc
+}
+
+func (s source) peer(w *walker, at string, p sourcePeer) policy.Peer {
+	out := policy.Peer{Name: p.Name, Agent: p.Agent, URL: p.URL, Card: p.Card, Private: p.Private, Secrets: p.Secrets, Result: p.Result, Readers: p.Readers}
+	if p.Key != "" {
+		key, err := s.key(p.Key)
+		if err != nil {
+			w.fault(at, "%v", err)
+		}
+		out.Key = &key
+	}
+	return out
+}
+
+// module reads a Rego file; its name is the file's without .rego.
+func (s source) module(w *walker, at, file string) policy.Module {
+	f, err := s.open(file)
+	if err != nil {
+		w.fault(at, "%v", err)
+		return policy.Module{}
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSource))
+	if err != nil {
+		w.fault(at, "%v", err)
+	}
+	return policy.Module{Name: strings.TrimSuffix(filepath.Base(file), ".rego"), Text: string(text)}
+}
+
+// open opens a file that a policy names.
+func (s source) open(file string) (*os.File, error) {
+	path := file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(s.dir, path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a file", file)
+	}
+	return os.Open(path)
 }
 
 func (s source) principal(w *walker, at string, p sourcePrincipal) policy.Principal {
@@ -132,30 +198,22 @@ func (s source) auditorKey(file string) (string, error) {
 	return hex.EncodeToString(key.Bytes()), nil
 }
 
-// pem reads a file that holds one PUBLIC KEY; the block is nil for other text.
+// pem reads one PUBLIC KEY from a file, or from the policy itself; the block is
+// nil for other text.
 func (s source) pem(file string) (*pem.Block, []byte, error) {
 	if file == "" {
 		return nil, nil, errors.New("no key file")
 	}
-	path := file
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(s.dir, path)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("key: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("key %s: not a file", file)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("key: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		return nil, nil, fmt.Errorf("key %s: %w", file, err)
+	text := []byte(file)
+	if !strings.HasPrefix(file, "-----BEGIN ") {
+		f, err := s.open(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("key: %w", err)
+		}
+		defer f.Close()
+		if text, err = io.ReadAll(io.LimitReader(f, maxKeyFile)); err != nil {
+			return nil, nil, fmt.Errorf("key %s: %w", file, err)
+		}
 	}
 	block, rest := pem.Decode(text)
 	if block == nil {
