@@ -31,10 +31,10 @@ func TestGoodBundleIsAdmitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := func(who string) string {
+	signedBy := func(who string) []bundle.Signed {
 		k, err := w.keys[who].Public()
 		w.must(err)
-		return k.ID
+		return []bundle.Signed{{KeyID: k.ID}}
 	}
 	want := &Admitted{
 		Instance: "notes-1", Name: "notes", Bundle: w.bundle, Manifest: &w.manifest, Dir: "/work",
@@ -42,10 +42,21 @@ func TestGoodBundleIsAdmitted(t *testing.T) {
 		Env:       map[string]string{"PATH": "/bin", "MODE": "manifest"},
 		Tools:     []ToolSet{{Server: "files", Descriptors: []byte(`[{"description":"Reads.","input_schema":{"type":"object"},"name":"read"}]`)}},
 		Components: []Component{
-			{Kind: bundle.KindManifest, Name: "notes", Digest: w.bundle, Role: "author", Principal: "acme", KeyID: key("acme")},
-			{Kind: bundle.KindImage, Name: "notes", Digest: w.image.Digest, Role: "author", Principal: "acme", KeyID: key("acme")},
-			{Kind: bundle.KindTools, Name: "files", Digest: w.descriptors, Role: "tool", Principal: "files-co", KeyID: key("files-co")},
+			{Kind: bundle.KindManifest, Name: "notes", Digest: w.bundle, Role: "author", Principal: "acme", Signatures: signedBy("acme")},
+			{Kind: bundle.KindImage, Name: "notes", Digest: w.image.Digest, Role: "author", Principal: "acme", Signatures: signedBy("acme")},
+			{Kind: bundle.KindTools, Name: "files", Digest: w.descriptors, Role: "tool", Principal: "files-co", Signatures: signedBy("files-co")},
 		},
+	}
+	for i := range a.Components {
+		c := &a.Components[i]
+		var ids []bundle.Signed
+		for _, s := range c.Signatures {
+			if len(s.Key) == 0 || len(s.Payload) == 0 || len(s.Sig) == 0 {
+				t.Errorf("%s: signature %+v is not whole", c.Kind, s)
+			}
+			ids = append(ids, bundle.Signed{KeyID: s.KeyID})
+		}
+		c.Signatures = ids
 	}
 	if diff := cmp.Diff(want, a); diff != "" {
 		t.Error(diff)

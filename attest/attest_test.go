@@ -11,12 +11,13 @@ import (
 )
 
 func sample() *Evidence {
-	c := []Component{{Kind: "image", Name: "demo", Digest: Bytes32{1}, Role: "author", Principal: "ann", KeyID: "k", Salt: Bytes16{2}}}
+	c := []Component{{Kind: "image", Name: "demo", Digest: Bytes32{1}, Role: "author", Principal: "ann", Signatures: []Signature{{Key: []byte{1}, Payload: []byte{2}, Sig: []byte{3}}}, Salt: Bytes16{2}}}
 	return &Evidence{
 		Version: EvidenceVersion, Report: []byte{1}, Certificates: []byte{2},
 		Boot:    BootClaims{Version: BootVersion, BootID: Bytes16{1}, LogOrigin: "omega/x", Profile: "cpu", SVN: 1, GPU: GPUAbsent},
-		Session: Session{Version: SessionVersion, Nonce: Bytes32{3}, Checkpoint: []byte("note"), AgentCount: 1},
-		Agents:  []Agent{{Instance: "a", State: AgentRunning, Name: "demo", Bundle: Bytes32{4}, Identity: IdentityRoot(c), Components: c}},
+		Session: Session{Version: SessionVersion, NonceRoot: Nonces{{3}}.Root(), NonceCount: 1, Checkpoint: []byte("note"), AgentCount: 1},
+		Nonce:   NonceProof{Nonce: Bytes32{3}, Path: []Bytes32{}},
+		Agents:  []Agent{{Instance: "a", State: AgentRunning, Name: "demo", Bundle: Bytes32{4}, Salt: Bytes16{5}, Identity: IdentityRoot(c), Components: c}},
 	}
 }
 
@@ -69,7 +70,7 @@ func TestMalformedEvidenceIsRefused(t *testing.T) {
 		}
 	}
 	many := sample()
-	many.Agents = make([]Agent, maxAgents+1)
+	many.Agents = make([]Agent, MaxAgents+1)
 	if _, err := many.Marshal(); err == nil {
 		t.Error("too many agents: written")
 	}
@@ -82,9 +83,13 @@ func TestEveryFieldIsBound(t *testing.T) {
 		"boot claims": func() (any, func() [32]byte) { c := sample().Boot; return &c, c.Digest },
 		"session":     func() (any, func() [32]byte) { s := sample().Session; return &s, s.Digest },
 		"agent":       func() (any, func() [32]byte) { a := sample().Agents[0]; return &a, func() [32]byte { return a.Leaf() } },
+		"invocation": func() (any, func() [32]byte) {
+			i := Invocation{Labels: []string{"a"}}
+			return &i, func() [32]byte { m := i.Message(); return [32]byte(m[:32]) }
+		},
 		"component": func() (any, func() [32]byte) {
 			c := sample().Agents[0].Components[0]
-			return &c, func() [32]byte { return c.Leaf() }
+			return &c, func() [32]byte { return c.Commitment() }
 		},
 	} {
 		ptr, _ := digest()
@@ -107,7 +112,7 @@ func change(t *testing.T, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(v.String() + "x")
-	case reflect.Uint32:
+	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(v.Uint() + 1)
 	case reflect.Array:
 		e := v.Index(v.Len() - 1)

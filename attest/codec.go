@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -10,12 +11,20 @@ import (
 // Bounds of evidence. What passes them has the shape of evidence and nothing
 // more: it is not yet appraised.
 const (
-	MaxEvidence     = 1 << 20
+	MaxEvidence     = 8 << 20
+	MaxAgents       = 1024
+	maxValues       = 512 << 10
 	maxReport       = 4 << 10 // an SNP report is 1184 bytes (SNP ABI, table 23)
 	maxCertificates = 64 << 10
 	maxCheckpoint   = 16 << 10
-	maxAgents       = 1024
 	maxComponents   = 64
+	maxSignatures   = 8
+	maxStatement    = 4 << 10
+	maxKey          = 256
+	maxSignature    = 256
+	maxPath         = 32
+	maxGPUs         = 16
+	maxGPUFile      = 64 << 10
 	maxText         = 256
 )
 
@@ -23,7 +32,7 @@ const (
 // no trailing bytes, everything bounded.
 func ParseEvidence(b []byte) (*Evidence, error) {
 	var e Evidence
-	if err := strictjson.Decode(b, &e, strictjson.Limits{MaxBytes: MaxEvidence}); err != nil {
+	if err := strictjson.Decode(b, &e, strictjson.Limits{MaxBytes: MaxEvidence, MaxValues: maxValues}); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
 	if err := e.Validate(); err != nil {
@@ -32,12 +41,13 @@ func ParseEvidence(b []byte) (*Evidence, error) {
 	return &e, nil
 }
 
-// Marshal writes evidence as canonical JSON.
+// Marshal writes evidence as JSON. No digest covers the JSON: what is hashed
+// are the fields.
 func (e *Evidence) Marshal() ([]byte, error) {
 	if err := e.Validate(); err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
-	b, err := strictjson.Canonical(e)
+	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("evidence: %w", err)
 	}
@@ -47,26 +57,26 @@ func (e *Evidence) Marshal() ([]byte, error) {
 	return b, nil
 }
 
-// Validate refuses formats of other versions and sizes beyond the bounds.
+// Validate refuses formats of other versions, forms that are none, and sizes
+// beyond the bounds.
 func (e *Evidence) Validate() error {
 	switch {
 	case e.Version != EvidenceVersion:
 		return fmt.Errorf("version %.40q, want %q", e.Version, EvidenceVersion)
-	case e.Boot.Version != BootVersion:
-		return fmt.Errorf("boot claims version %.40q, want %q", e.Boot.Version, BootVersion)
 	case e.Session.Version != SessionVersion:
 		return fmt.Errorf("session version %.40q, want %q", e.Session.Version, SessionVersion)
-	case len(e.Report) == 0 || len(e.Report) > maxReport:
-		return fmt.Errorf("report of %d bytes", len(e.Report))
-	case len(e.Certificates) > maxCertificates:
-		return fmt.Errorf("certificates of %d bytes", len(e.Certificates))
 	case len(e.Session.Checkpoint) > maxCheckpoint:
 		return fmt.Errorf("checkpoint of %d bytes", len(e.Session.Checkpoint))
-	case len(e.Agents) > maxAgents:
+	case len(e.Agents) > MaxAgents:
 		return fmt.Errorf("%d agents", len(e.Agents))
+	case len(e.Nonce.Path) > maxPath || len(e.AgentPath) > maxPath:
+		return errors.New("inclusion proof that is too long")
 	}
-	if err := shortText(e.Boot.LogOrigin, e.Boot.Profile, e.Boot.GPU); err != nil {
-		return fmt.Errorf("boot claims: %w", err)
+	if err := e.checkPlatform(); err != nil {
+		return err
+	}
+	if err := checkGPUs(e.GPU, e.SessionGPU); err != nil {
+		return err
 	}
 	for i := range e.Agents {
 		if err := e.Agents[i].check(); err != nil {
@@ -76,24 +86,103 @@ func (e *Evidence) Validate() error {
 	return nil
 }
 
+// checkPlatform demands a report with the boot claims, or a signature with
+// their digest, and nothing of the other.
+func (e *Evidence) checkPlatform() error {
+	if e.Remembered() {
+		if len(e.Report) > 0 || len(e.Certificates) > 0 || e.Boot != (BootClaims{}) || len(e.GPU) > 0 {
+			return errors.New("a report and the digest of a known platform")
+		}
+		if len(e.Signature) != 64 { // Ed25519 (RFC 8032 section 5.1.6)
+			return fmt.Errorf("signature of %d bytes", len(e.Signature))
+		}
+		return nil
+	}
+	switch {
+	case len(e.Signature) > 0:
+		return errors.New("a signature without the digest of a known platform")
+	case e.Boot.Version != BootVersion:
+		return fmt.Errorf("boot claims version %.40q, want %q", e.Boot.Version, BootVersion)
+	case len(e.Report) == 0 || len(e.Report) > maxReport:
+		return fmt.Errorf("report of %d bytes", len(e.Report))
+	case len(e.Certificates) > maxCertificates:
+		return fmt.Errorf("certificates of %d bytes", len(e.Certificates))
+	}
+	return e.Boot.Validate()
+}
+
+// Validate refuses texts that are too long or unfit to be shown.
+func (c *BootClaims) Validate() error {
+	if err := shortText(c.LogOrigin, c.Profile, c.GPU); err != nil {
+		return fmt.Errorf("boot claims: %w", err)
+	}
+	return nil
+}
+
+func checkGPUs(lists ...[]GPUEvidence) error {
+	for _, all := range lists {
+		if len(all) > maxGPUs {
+			return fmt.Errorf("evidence of %d GPUs", len(all))
+		}
+		for _, g := range all {
+			if len(g.Report) > maxGPUFile || len(g.Chain) > maxGPUFile {
+				return errors.New("GPU evidence that is too large")
+			}
+		}
+	}
+	return nil
+}
+
+// check demands one of an agent's forms.
 func (a *Agent) check() error {
+	if !a.Hidden.IsZero() {
+		if !a.Details.IsZero() || a.Instance != "" || a.State != "" || a.Name != "" || a.Bundle != (Bytes32{}) ||
+			a.Salt != (Bytes16{}) || !a.Identity.IsZero() || len(a.Components) > 0 {
+			return errors.New("hidden, and more")
+		}
+		return nil
+	}
+	if len(a.Components) > maxComponents {
+		return fmt.Errorf("%d components", len(a.Components))
+	}
+	for i := range a.Components {
+		if err := a.Components[i].Validate(); err != nil {
+			return fmt.Errorf("component %d: %w", i, err)
+		}
+	}
+	if !a.Details.IsZero() {
+		if a.Instance != "" || a.State != "" || a.Name != "" || a.Bundle != (Bytes32{}) || a.Salt != (Bytes16{}) {
+			return errors.New("details, and a commitment to them")
+		}
+		return nil
+	}
 	switch a.State {
 	case AgentAdmitted, AgentRunning, AgentExited, AgentFailed, AgentStopped:
 	default:
 		return fmt.Errorf("state %.40q is not known", a.State)
 	}
-	if len(a.Components) > maxComponents {
-		return fmt.Errorf("%d components", len(a.Components))
+	return shortText(a.Instance, a.Name)
+}
+
+// Validate demands one of a component's forms, within the bounds.
+func (c *Component) Validate() error {
+	empty := c.Kind == "" && c.Name == "" && c.Digest.IsZero() && c.Role == "" && c.Principal == "" && len(c.Signatures) == 0
+	switch {
+	case !c.Hidden.IsZero() && (!empty || !c.Known.IsZero() || c.Salt != (Bytes16{})):
+		return errors.New("hidden, and more")
+	case !c.Known.IsZero() && !empty:
+		return errors.New("known, and more")
+	case c.Shown() && c.Kind == "":
+		return errors.New("no kind")
+	case len(c.Signatures) > maxSignatures:
+		return fmt.Errorf("%d signatures", len(c.Signatures))
 	}
-	if err := shortText(a.Instance, a.Name); err != nil {
-		return err
-	}
-	for _, c := range a.Components {
-		if err := shortText(c.Kind, c.Name, c.Role, c.Principal, c.KeyID); err != nil {
-			return fmt.Errorf("component: %w", err)
+	for _, s := range c.Signatures {
+		if len(s.Key) > maxKey || len(s.Payload) > maxStatement || len(s.Sig) > maxSignature {
+			return errors.New("signature that is too long")
 		}
 	}
-	return nil
+	return shortText(c.Kind, c.Name, c.Role, c.Principal)
 }
 
 // shortText refuses what a terminal or a report should never be shown: these

@@ -40,7 +40,7 @@ var children = []spec{
 	{name: "config", run: runConfig, uid: uidConfig, memory: 64 * mib, pids: 32, once: true,
 		allow: slices.Concat(seccomp.Runtime, seccomp.Datagrams)},
 	{name: "signer", run: runSigner, uid: uidSigner, memory: 128 * mib, pids: 32,
-		allow: slices.Concat(seccomp.Runtime, seccomp.Calls("ioctl"))},
+		allow: slices.Concat(seccomp.Runtime, seccomp.Memory, seccomp.Calls("ioctl"))},
 	{name: "log", run: runLog, uid: uidLog, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Disk, seccomp.Memory)},
 	{name: "front", run: runFront, uid: uidFront, memory: 256 * mib, pids: 64,
@@ -65,7 +65,7 @@ type link struct{ client, server string }
 var links = []link{
 	{"pid1", "config"}, {"pid1", "signer"}, {"pid1", "log"}, {"pid1", "front"},
 	{"pid1", "gateway"}, {"pid1", "fetcher"}, {"pid1", "sandboxd"},
-	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"},
+	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"}, {"gateway", "signer"},
 	{"gateway", "log"}, {"fetcher", "log"}, {"sandboxd", "log"}, {"front", "log"},
 	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"},
 }

@@ -198,12 +198,12 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRe
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})
 	}
 	components := []attest.Component{
-		{Kind: "policy", Name: "agent policy", Digest: f.policy, Role: "operator", Principal: "measured image"},
-		{Kind: "sandbox", Name: "gvisor systrap", Digest: sandboxDigest(a), Role: "operator", Principal: "measured image"},
+		{Kind: attest.KindPolicy, Name: "agent policy", Digest: f.policy, Role: "operator", Principal: "measured image"},
+		{Kind: attest.KindSandbox, Name: "gvisor systrap", Digest: sandboxDigest(a), Role: "operator", Principal: "measured image"},
 	}
 	for _, c := range a.Components {
 		components = append(components, attest.Component{Kind: c.Kind, Name: c.Name, Digest: attest.Bytes32(c.Digest),
-			Role: c.Role, Principal: c.Principal, KeyID: c.KeyID})
+			Role: c.Role, Principal: c.Principal, Signatures: signaturesOf(c)})
 	}
 	for i := range components {
 		if _, err := rand.Read(components[i].Salt[:]); err != nil {
@@ -213,6 +213,15 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRe
 	run.Components = components
 	d := decision{Name: a.Name, Bundle: a.Bundle.String(), Components: components}
 	return run, f.record(ctx, provenance.KindAdmission, provenance.Permit, a.Instance, attest.IdentityRoot(components), d, nil)
+}
+
+// signaturesOf are the principal's signatures, as evidence carries them.
+func signaturesOf(c agentloader.Component) []attest.Signature {
+	var out []attest.Signature
+	for _, s := range c.Signatures {
+		out = append(out, attest.Signature{Key: s.Key, Payload: s.Payload, Sig: s.Sig})
+	}
+	return out
 }
 
 // sandboxDigest stands for how the agent is run: its command, environment and limits.

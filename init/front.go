@@ -10,7 +10,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"omega/attest"
 	"omega/init/internal/front"
 	"omega/internal/wire"
 )
@@ -42,8 +44,8 @@ func runFront(ctx context.Context, c *child) error {
 	}
 	f := &frontChild{c: c, signer: signer, log: log, serving: make(chan error, 1)}
 	ended := make(chan error, 1)
-	start := func(ctx2 context.Context, req frontStart, l *os.File) (nothing, error) {
-		return f.start(ctx, ctx2, req, l)
+	start := func(ctx2 context.Context, _ nothing, l *os.File) (nothing, error) {
+		return f.start(ctx, ctx2, l)
 	}
 	go func() {
 		ended <- serveAll(ctx, c, map[string]map[string]wire.Handler{
@@ -60,7 +62,7 @@ func runFront(ctx context.Context, c *child) error {
 
 // start makes the keys, tells the signer and begins to serve on the socket that
 // PID 1 opened. It returns once clients are answered; life is how long to serve.
-func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os.File) (nothing, error) {
+func (f *frontChild) start(life, ctx context.Context, socket *os.File) (nothing, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.started || socket == nil {
@@ -71,7 +73,7 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	if err != nil {
 		return nothing{}, fmt.Errorf("listening socket: %w", err)
 	}
-	id, err := front.NewIdentity(req.NotBefore)
+	id, err := front.NewIdentity()
 	if err != nil {
 		return nothing{}, err
 	}
@@ -82,10 +84,45 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	if _, err := f.signer.Call(ctx, opFrontKeys, keys, nil); err != nil {
 		return nothing{}, err
 	}
+	if err := f.certify(ctx, id); err != nil {
+		return nothing{}, err
+	}
+	go f.renew(life, id)
 	f.started = true
 	server := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Log: f.c.log}
 	go func() { f.serving <- front.Serve(life, listener, id, server.Handler(), f.c.log) }()
 	return nothing{}, nil
+}
+
+// certify gives the TLS key a certificate with evidence as of now.
+func (f *frontChild) certify(ctx context.Context, id *front.Identity) error {
+	var reply certificateReply
+	if _, err := f.signer.Call(ctx, opCertificate, nothing{}, &reply); err != nil {
+		return err
+	}
+	return id.Issue(reply.Token)
+}
+
+// renewPause is the wait after a certificate that could not be renewed.
+const renewPause = time.Minute
+
+// renew certifies the TLS key again and again, before the evidence is too old.
+// Where that fails, the old certificate stays: verifiers refuse it in time.
+func (f *frontChild) renew(life context.Context, id *front.Identity) {
+	for wait := attest.CertificateMaxAge / 2; ; {
+		select {
+		case <-life.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = attest.CertificateMaxAge / 2
+		ctx, cancel := context.WithTimeout(life, renewPause)
+		if err := f.certify(ctx, id); err != nil {
+			f.c.log.Warn("renewing the certificate", "error", err)
+			wait = renewPause
+		}
+		cancel()
+	}
 }
 
 func (f *frontChild) setReady(context.Context, nothing) (nothing, error) {
@@ -93,10 +130,25 @@ func (f *frontChild) setReady(context.Context, nothing) (nothing, error) {
 	return nothing{}, nil
 }
 
-func (f *frontChild) evidence(ctx context.Context, nonce [32]byte) ([]byte, error) {
+// evidence asks the signer for what the caller may see.
+func (f *frontChild) evidence(ctx context.Context, r attest.Request) ([]byte, error) {
 	var reply evidenceReply
-	_, err := f.signer.Call(ctx, opEvidence, evidenceRequest{Nonce: nonce}, &reply)
-	return reply.Evidence, err
+	req := evidenceRequest{Nonce: r.Nonce, All: true, Have: r.Have, Open: r.Open}
+	files, err := f.signer.Call(ctx, opEvidence, req, &reply)
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	switch {
+	case err != nil:
+		return nil, err
+	case !reply.Found:
+		return nil, front.ErrNotFound
+	case len(files) != 1:
+		return nil, errors.New("evidence: an answer without its file")
+	}
+	return readFile(files[0])
 }
 
 func (f *frontChild) logFile(ctx context.Context, path string) ([]byte, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"time"
 
 	"omega/agentloader/bundle"
 	"omega/attest"
@@ -15,23 +14,26 @@ import (
 
 // Operations. The name is used on the channel named in the comment.
 const (
-	opStart      = "start"       // pid1 -> every child but config, once
-	opParse      = "parse"       // pid1 -> config
-	opLease      = "lease"       // pid1 -> config, one file: a UDP socket
-	opHostData   = "host_data"   // pid1 -> signer
-	opBootClaims = "boot.claims" // pid1 -> signer
-	opClaims     = "claims"      // pid1 -> signer, once the front's keys are known
-	opReady      = "ready"       // pid1 -> front
-	opDeploy     = "deploy"      // pid1 -> fetcher
-	opExits      = "exits"       // pid1 -> sandboxd
-	opSign       = "sign"        // log -> signer
-	opEvidence   = "evidence"    // front -> signer
-	opFrontKeys  = "keys"        // front -> signer, once
-	opAgents     = "agents"      // sandboxd -> signer
-	opAppend     = "append"      // pid1, gateway, fetcher, sandboxd -> log
-	opRead       = "read"        // front -> log
-	opRun        = "run"         // fetcher -> sandboxd
-	opLink       = "link"        // sandboxd -> gateway, one file: the sandbox's link
+	opStart       = "start"       // pid1 -> every child but config, once
+	opParse       = "parse"       // pid1 -> config
+	opLease       = "lease"       // pid1 -> config, one file: a UDP socket
+	opHostData    = "host_data"   // pid1 -> signer
+	opBootClaims  = "boot.claims" // pid1 -> signer
+	opClaims      = "claims"      // pid1 -> signer, once the front's keys are known
+	opReady       = "ready"       // pid1 -> front
+	opDeploy      = "deploy"      // pid1 -> fetcher
+	opExits       = "exits"       // pid1 -> sandboxd
+	opSign        = "sign"        // log -> signer
+	opEvidence    = "evidence"    // front -> signer
+	opFrontKeys   = "keys"        // front -> signer, once
+	opCertificate = "certificate" // front -> signer
+	opAdmit       = "admit"       // sandboxd -> signer
+	opState       = "state"       // sandboxd -> signer
+	opInvocation  = "invocation"  // gateway -> signer
+	opAppend      = "append"      // pid1, gateway, fetcher, sandboxd -> log
+	opRead        = "read"        // front -> log
+	opRun         = "run"         // fetcher -> sandboxd
+	opLink        = "link"        // sandboxd -> gateway, one file: the sandbox's link
 )
 
 // parseRequest hands the launch config's bytes to the config child.
@@ -86,7 +88,8 @@ type hostData struct {
 // bootClaims completes the boot claims; the signer adds its keys and the front's,
 // and answers opClaims with the whole.
 type bootClaims struct {
-	Claims attest.BootClaims `json:"claims"`
+	Claims attest.BootClaims    `json:"claims"`
+	GPU    []attest.GPUEvidence `json:"gpu,omitempty"` // what the claims' digest stands for
 }
 
 // logStart goes with one file, the log disk, if there is one.
@@ -95,11 +98,6 @@ type logStart struct {
 	LogKey       attest.Bytes32 `json:"log_key"`
 	PolicyDigest attest.Bytes32 `json:"policy_digest"`
 	Disk         bool           `json:"disk"`
-}
-
-// frontStart goes with one file: the listening socket.
-type frontStart struct {
-	NotBefore time.Time `json:"not_before"` // of the TLS certificate
 }
 
 // gatewayStart configures the gateway; it reads the measured policy itself.
@@ -163,9 +161,28 @@ type agentLimits struct {
 	Processes   int64 `json:"processes"`
 }
 
-// agentTable replaces the signer's table of agents.
-type agentTable struct {
-	Agents []attest.Agent `json:"agents"`
+// admitRequest adds an agent to the signer's table; the signer gives it its
+// index.
+type admitRequest struct {
+	Agent attest.Agent `json:"agent"`
+}
+
+type admitReply struct {
+	Index uint32 `json:"index"`
+}
+
+// stateRequest changes the state of one agent in the signer's table.
+type stateRequest struct {
+	Index uint32 `json:"index"`
+	State string `json:"state"`
+}
+
+// invocationRequest asks for an invocation statement; the signer fills in the
+// platform. Proof is the inclusion proof of the statement's entry in the tree
+// of the newest checkpoint. The answer is an attest.SignedInvocation.
+type invocationRequest struct {
+	Statement attest.Invocation `json:"statement"`
+	Proof     []attest.Bytes32  `json:"proof"`
 }
 
 // linkRequest names the agent behind the link that goes with it.
@@ -198,14 +215,27 @@ type signReply struct {
 	Note []byte `json:"note"`
 }
 
-// evidenceRequest asks for evidence fresh for a nonce; the answer is
-// evidenceReply.
+// evidenceRequest asks for evidence fresh for a nonce. Of the agents it shows
+// those whose name is in Visible, or all; the zero value shows none.
 type evidenceRequest struct {
-	Nonce attest.Bytes32 `json:"nonce"`
+	Nonce   attest.Bytes32   `json:"nonce"`
+	All     bool             `json:"all,omitempty"`
+	Visible []string         `json:"visible,omitempty"`
+	Have    []attest.Bytes32 `json:"have,omitempty"`
+	Open    *attest.Open     `json:"open,omitempty"`
 }
 
+// evidenceReply answers evidenceRequest; with Found there is one file beside
+// it, a sealed memory file with the JSON of attest.Evidence. What is to be
+// opened may not be there.
 type evidenceReply struct {
-	Evidence []byte `json:"evidence"` // JSON of attest.Evidence
+	Found bool `json:"found"`
+}
+
+// certificateReply answers opCertificate (no request body): evidence for the
+// front's TLS key.
+type certificateReply struct {
+	Token []byte `json:"token"` // of eat.MarshalCertificate
 }
 
 // frontKeys are the front's public keys, told once.

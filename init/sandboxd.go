@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -24,8 +24,8 @@ const (
 )
 
 // sandboxd runs admitted agents. It is the only child that starts foreign
-// programs, and it parses nothing but messages of its siblings. Its table of
-// agents is what the signer puts into evidence.
+// programs, and it parses nothing but messages of its siblings. What it tells
+// the signer of its agents is what evidence says.
 type sandboxd struct {
 	c                    *child
 	signer, log, gateway *wire.Client
@@ -34,7 +34,6 @@ type sandboxd struct {
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
 	policy attest.Bytes32
-	agents []attest.Agent
 }
 
 // maxUnreadExits bounds the ends that PID 1 has not asked for yet.
@@ -90,38 +89,30 @@ func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File
 	return nothing{}, nil
 }
 
-// admit puts the agent into the table of agents.
+// admit puts the agent into the signer's table of agents.
 func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, error) {
 	s.mu.Lock()
 	if s.runner == nil {
 		s.mu.Unlock()
 		return attest.Agent{}, errNotStarted
 	}
+	s.mu.Unlock()
 	agent := attest.Agent{
 		Instance:   req.Instance,
-		Index:      uint32(len(s.agents)),
 		State:      attest.AgentAdmitted,
 		Name:       req.Name,
 		Bundle:     req.Bundle,
 		Identity:   attest.IdentityRoot(req.Components),
 		Components: req.Components,
 	}
-	table := append(s.agents, agent)
-	if b, err := json.Marshal(table); err != nil || len(b) > maxTable {
-		s.mu.Unlock()
-		return attest.Agent{}, fmt.Errorf("%w: %d bytes", errTableFull, len(b))
+	if _, err := rand.Read(agent.Salt[:]); err != nil {
+		return attest.Agent{}, fmt.Errorf("salt: %w", err)
 	}
-	s.agents = table
-	s.mu.Unlock()
-	return agent, s.tellSigner(ctx)
+	var reply admitReply
+	_, err := s.signer.Call(ctx, opAdmit, admitRequest{Agent: agent}, &reply)
+	agent.Index = reply.Index
+	return agent, err
 }
-
-// maxTable bounds the JSON of the table of agents: it travels to the signer, and
-// in evidence to the front, in messages of at most wire.MaxMessage. A table that
-// did not fit would stop evidence for everyone.
-const maxTable = wire.MaxMessage / 2
-
-var errTableFull = errors.New("run: the table of agents is full")
 
 // launch opens the link and starts the sandbox with one end of it.
 func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
@@ -223,23 +214,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // image has no name of its own: nobody can replace it between the check and the use.
 func filePath(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
 
-// setState changes one agent's state in the table and in what is signed. An
-// agent that has ended stays ended: it can have done so before it is called
-// running.
+// setState changes one agent's state in what is signed. An agent that has ended
+// stays ended: it can have done so before it is called running.
 func (s *sandboxd) setState(ctx context.Context, index uint32, state string) error {
-	s.mu.Lock()
-	if now := &s.agents[index].State; *now == attest.AgentAdmitted || *now == attest.AgentRunning {
-		*now = state
-	}
-	s.mu.Unlock()
-	return s.tellSigner(ctx)
-}
-
-// tellSigner sends the whole table; it is small, and so the signer cannot miss a change.
-func (s *sandboxd) tellSigner(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock() // held during the call, so that tables arrive in order
-	_, err := s.signer.Call(ctx, opAgents, agentTable{Agents: s.agents}, nil)
+	_, err := s.signer.Call(ctx, opState, stateRequest{Index: index, State: state}, nil)
 	return err
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,57 +11,25 @@ import (
 	"omega/attest"
 )
 
-// told returns a sandboxd and what it last told the signer.
-func told(t *testing.T) (*sandboxd, *atomic.Pointer[[]attest.Agent]) {
-	t.Helper()
-	last := new(atomic.Pointer[[]attest.Agent])
-	return &sandboxd{runner: new(sandbox.Runner), signer: answering(t, opAgents, func(_ context.Context, req agentTable) (nothing, error) {
-		last.Store(&req.Agents)
-		return nothing{}, nil
-	})}, last
-}
-
-func TestAnAgentThatHasEndedIsNotCalledRunning(t *testing.T) {
-	for _, end := range []string{attest.AgentExited, attest.AgentFailed} {
-		s, last := told(t)
-		a, err := s.admit(t.Context(), runRequest{Instance: "notes-1"})
-		if err != nil {
-			t.Fatal(err)
+func TestTheSignerHearsOfAnAgentBeforeItStartsAndHasTheLastWord(t *testing.T) {
+	var told atomic.Pointer[attest.Agent]
+	s := &sandboxd{runner: new(sandbox.Runner), signer: answering(t, opAdmit, func(_ context.Context, req admitRequest) (admitReply, error) {
+		if req.Agent.Instance == "one-too-many" {
+			return admitReply{}, errors.New("agents: the table of agents is full")
 		}
-		for _, state := range []string{end, attest.AgentRunning} { // it ended before its start was noted
-			if err := s.setState(t.Context(), a.Index, state); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got := (*last.Load())[0].State; got != end {
-			t.Errorf("an agent that %s is %s in evidence", end, got)
-		}
+		told.Store(&req.Agent)
+		return admitReply{Index: 7}, nil
+	})}
+	parts := []attest.Component{{Kind: attest.KindPolicy, Salt: attest.Bytes16{1}}}
+	a, err := s.admit(t.Context(), runRequest{Instance: "notes-1", Name: "notes", Components: parts})
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestOneAgentTooManyCostsTheOthersNothing(t *testing.T) {
-	s, last := told(t)
-	large := make([]attest.Component, 64)
-	for i := range large {
-		large[i] = attest.Component{Kind: "tool-descriptors", Name: strings.Repeat("n", 63), KeyID: strings.Repeat("k", 64)}
+	got := told.Load()
+	if a.Index != 7 || got.State != attest.AgentAdmitted || got.Identity != attest.Bytes32(attest.IdentityRoot(parts)) || got.Salt == (attest.Bytes16{}) {
+		t.Errorf("agent %+v, the signer was told %+v", a, got)
 	}
-	n := 0
-	for ; ; n++ {
-		_, err := s.admit(t.Context(), runRequest{Instance: fmt.Sprintf("a-%d", n), Components: large})
-		if errors.Is(err, errTableFull) {
-			break
-		}
-		if err != nil || n > 1000 {
-			t.Fatalf("after %d agents: %v", n, err)
-		}
-	}
-	if n < 10 {
-		t.Errorf("there is room for %d agents", n)
-	}
-	if err := s.setState(t.Context(), 0, attest.AgentExited); err != nil {
-		t.Errorf("the first agent's end stays unknown: %v", err)
-	}
-	if table := *last.Load(); len(table) != n || table[0].State != attest.AgentExited {
-		t.Errorf("the signer knows %d agents, the first %s", len(table), table[0].State)
+	if _, err := s.admit(t.Context(), runRequest{Instance: "one-too-many"}); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("an agent that evidence has no room for: %v", err)
 	}
 }

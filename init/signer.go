@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
+	"time"
 
+	"omega/attest"
 	"omega/attest/attester"
+	"omega/attest/eat"
 	"omega/init/internal/signer"
 	"omega/internal/wire"
 )
@@ -30,8 +35,9 @@ func runSigner(ctx context.Context, c *child) error {
 			opClaims:     handle(s.claims),
 		},
 		"log":      {opSign: handle(s.sign)},
-		"front":    {opEvidence: handle(s.evidence), opFrontKeys: handle(s.frontKeys)},
-		"sandboxd": {opAgents: handle(s.agents)},
+		"front":    {opEvidence: s.evidence, opFrontKeys: handle(s.frontKeys), opCertificate: handle(s.certificate)},
+		"gateway":  {opInvocation: handle(s.invocation)},
+		"sandboxd": {opAdmit: handle(s.admit), opState: handle(s.state)},
 	})
 }
 
@@ -90,7 +96,7 @@ func (s *signerChild) bootClaims(_ context.Context, req bootClaims) (nothing, er
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, k.SetClaims(req.Claims)
+	return nothing{}, k.SetClaims(req.Claims, req.GPU)
 }
 
 func (s *signerChild) claims(context.Context, nothing) (bootClaims, error) {
@@ -111,17 +117,55 @@ func (s *signerChild) sign(_ context.Context, req signRequest) (signReply, error
 	return signReply{Note: note}, err
 }
 
-func (s *signerChild) evidence(ctx context.Context, req evidenceRequest) (evidenceReply, error) {
+// evidence answers with a memory file: with many agents it is larger than a
+// message.
+func (s *signerChild) evidence(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+	req, err := wire.Body[evidenceRequest](body)
+	if err != nil {
+		return nil, nil, err
+	}
 	k, err := s.get()
 	if err != nil {
-		return evidenceReply{}, err
+		return nil, nil, err
 	}
-	e, err := k.Evidence(ctx, req.Nonce)
+	view := attest.View{Have: req.Have, Open: req.Open, Visible: func(name string) bool {
+		return req.All || slices.Contains(req.Visible, name)
+	}}
+	e, err := k.Evidence(ctx, req.Nonce, view)
+	if errors.Is(err, attest.ErrNoSuchPart) {
+		return evidenceReply{}, nil, nil
+	}
 	if err != nil {
-		return evidenceReply{}, err
+		return nil, nil, err
 	}
 	b, err := e.Marshal()
-	return evidenceReply{Evidence: b}, err
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := memoryFile("evidence", b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return evidenceReply{Found: true}, []*os.File{f}, nil
+}
+
+func (s *signerChild) invocation(_ context.Context, req invocationRequest) (attest.SignedInvocation, error) {
+	k, err := s.get()
+	if err != nil {
+		return attest.SignedInvocation{}, err
+	}
+	proof := make([][32]byte, len(req.Proof))
+	for i := range req.Proof {
+		proof[i] = req.Proof[i]
+	}
+	signed, err := k.Invocation(req.Statement, proof)
+	if err != nil {
+		return attest.SignedInvocation{}, err
+	}
+	return *signed, nil
 }
 
 func (s *signerChild) frontKeys(_ context.Context, req frontKeys) (nothing, error) {
@@ -132,10 +176,33 @@ func (s *signerChild) frontKeys(_ context.Context, req frontKeys) (nothing, erro
 	return nothing{}, k.SetFrontKeys(req.TLSKey, req.HPKEKey)
 }
 
-func (s *signerChild) agents(_ context.Context, req agentTable) (nothing, error) {
+func (s *signerChild) admit(_ context.Context, req admitRequest) (admitReply, error) {
+	k, err := s.get()
+	if err != nil {
+		return admitReply{}, err
+	}
+	index, err := k.Admit(req.Agent)
+	return admitReply{Index: index}, err
+}
+
+func (s *signerChild) state(_ context.Context, req stateRequest) (nothing, error) {
 	k, err := s.get()
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, k.SetAgents(req.Agents)
+	return nothing{}, k.SetState(req.Index, req.State)
+}
+
+// certificate is the evidence for the front's TLS certificate, as a token.
+func (s *signerChild) certificate(ctx context.Context, _ nothing) (certificateReply, error) {
+	k, err := s.get()
+	if err != nil {
+		return certificateReply{}, err
+	}
+	c, err := k.Certificate(ctx, time.Now())
+	if err != nil {
+		return certificateReply{}, err
+	}
+	token, err := eat.MarshalCertificate(c)
+	return certificateReply{Token: token}, err
 }

@@ -24,7 +24,17 @@ type Component struct {
 	Kind, Name      string
 	Digest          Digest
 	Role, Principal string
-	KeyID           string
+	// Signatures are the principal's, by different keys: all that counted.
+	Signatures []Signed
+}
+
+// KeyIDs are the IDs of the keys that signed.
+func (c *Component) KeyIDs() []string {
+	var out []string
+	for _, s := range c.Signatures {
+		out = append(out, s.KeyID)
+	}
+	return out
 }
 
 // The kinds of components.
@@ -110,13 +120,13 @@ func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, 
 		if r.Role == RoleTool {
 			continue // signs its descriptors, not the bundle
 		}
-		key, err := c.vouched(r, out.Manifest.Name, out.Bundle, sigs)
+		by, err := c.vouched(r, out.Manifest.Name, out.Bundle, sigs)
 		if err != nil {
 			return err
 		}
 		out.Components = append(out.Components,
-			Component{KindManifest, out.Manifest.Name, out.Bundle, r.Role, r.Principal, key},
-			Component{KindImage, out.Manifest.Name, out.Manifest.Image.Digest, r.Role, r.Principal, key})
+			Component{KindManifest, out.Manifest.Name, out.Bundle, r.Role, r.Principal, by},
+			Component{KindImage, out.Manifest.Name, out.Manifest.Image.Digest, r.Role, r.Principal, by})
 	}
 	return nil
 }
@@ -148,7 +158,7 @@ func (c *Checker) checkTool(ctx context.Context, from Source, t Tool, who string
 	if err != nil {
 		return err
 	}
-	key, err := c.vouched(Requirement{RoleTool, who}, t.Server, t.Descriptors, sigs)
+	by, err := c.vouched(Requirement{RoleTool, who}, t.Server, t.Descriptors, sigs)
 	if err != nil {
 		return err
 	}
@@ -160,7 +170,7 @@ func (c *Checker) checkTool(ctx context.Context, from Source, t Tool, who string
 		return fmt.Errorf("%w: %s: %w", ErrMalformed, t.Server, err)
 	}
 	out.Tools = append(out.Tools, ToolSet{t.Server, raw})
-	out.Components = append(out.Components, Component{KindTools, t.Server, t.Descriptors, RoleTool, who, key})
+	out.Components = append(out.Components, Component{KindTools, t.Server, t.Descriptors, RoleTool, who, by})
 	return nil
 }
 

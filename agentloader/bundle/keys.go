@@ -16,6 +16,7 @@ type Key struct {
 	// ID is the hex SHA-256 of the key's SubjectPublicKeyInfo.
 	ID  string
 	pub *ecdsa.PublicKey
+	der []byte // SubjectPublicKeyInfo
 }
 
 // ErrKey reports a key of another kind or form than ECDSA P-256 in PEM.
@@ -44,7 +45,7 @@ func keyOf(pub *ecdsa.PublicKey) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	return Key{ID: Digest(sha256.Sum256(der)).Hex(), pub: pub}, nil
+	return Key{ID: Digest(sha256.Sum256(der)).Hex(), pub: pub, der: der}, nil
 }
 
 // verify reports whether sig is k's signature of message. The zero Key verifies nothing.

@@ -20,6 +20,9 @@ type Vouch struct {
 type Signed struct {
 	Vouch
 	KeyID string
+	// Key is the key's SubjectPublicKeyInfo in DER, Payload the statement that it signed, and Sig the
+	// signature: what others need to verify it again.
+	Key, Payload, Sig []byte
 }
 
 // sigstoreBundle is a sigstore bundle v0.3 with a DSSE envelope (protobuf-specs, sigstore_bundle.proto,
@@ -50,7 +53,13 @@ func VerifyBundle(raw []byte, digest Digest, keys []Key) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
-	s := Signed{KeyID: ids[0]} // there is one signature, so one key
+	// There is one signature, so one key.
+	s := Signed{KeyID: ids[0], Payload: env.Payload, Sig: env.Signatures[0].Sig}
+	for _, k := range keys {
+		if k.ID == s.KeyID {
+			s.Key = k.der
+		}
+	}
 	about, err := parseStatement(env.Payload, PredicatePrincipal, &s.Vouch)
 	if err != nil {
 		return Signed{}, err

@@ -105,13 +105,14 @@ func (c *Checker) speaks(who, role, component string) (*principal, error) {
 	return p, nil
 }
 
-// vouched checks that enough of a principal's keys signed digest in a role, and returns the first.
-func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs signatures) (string, error) {
+// vouched checks that enough of a principal's keys signed digest in a role, and returns one signature
+// by each of them.
+func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs signatures) ([]Signed, error) {
 	p, err := c.speaks(r.Principal, r.Role, component)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var by []string
+	var by []Signed
 	why := sigs.skipped
 	for _, raw := range sigs.raw {
 		s, err := VerifyBundle(raw, digest, p.keys)
@@ -120,14 +121,14 @@ func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs s
 			why = errors.Join(why, err)
 		case s.Role != r.Role || s.Principal != r.Principal:
 			why = errors.Join(why, fmt.Errorf("signed as %s %s", s.Role, s.Principal))
-		case !slices.Contains(by, s.KeyID):
-			by = append(by, s.KeyID)
+		case !slices.ContainsFunc(by, func(other Signed) bool { return other.KeyID == s.KeyID }):
+			by = append(by, s)
 		}
 	}
 	if len(by) < p.Threshold {
-		return "", &unsigned{r, component, len(by), p.Threshold, len(sigs.raw), why}
+		return nil, &unsigned{r, component, len(by), p.Threshold, len(sigs.raw), why}
 	}
-	return by[0], nil
+	return by, nil
 }
 
 // unsigned says which signature is missing, and what the signatures that are there lack.

@@ -40,6 +40,17 @@ const (
 	PlatformTIO        PlatformInfo = 1 << 7
 )
 
+// policyNames and platformNames are the names of bits in an appraisal policy.
+var policyNames = map[string]GuestPolicy{
+	"smt": PolicySMT, "single-socket": PolicySingle, "cxl": PolicyCXL, "aes-256-xts": PolicyAES256XTS,
+	"rapl-disabled": PolicyRAPLDis, "ciphertext-hiding": PolicyCiphertext, "page-swap-disabled": PolicyPageSwapDis,
+}
+
+var platformNames = map[string]PlatformInfo{
+	"smt": PlatformSMT, "tsme": PlatformTSME, "ecc": PlatformECC, "rapl-disabled": PlatformRAPLDis,
+	"ciphertext-hiding": PlatformCiphertext, "alias-check": PlatformAliasCheck, "tio": PlatformTIO,
+}
+
 // platformWords says what each bit means to a relying party.
 var platformWords = []struct {
 	bit     PlatformInfo

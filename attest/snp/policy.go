@@ -26,6 +26,14 @@ type Policy struct {
 	AllowDebug        bool `json:"allow_debug"`
 	AllowMigration    bool `json:"allow_migration"`
 	AllowNoAliasCheck bool `json:"allow_no_alias_check"`
+	// GuestPolicy and Platform demand named bits of POLICY and PLATFORM_INFO to
+	// be set or clear, beyond what the rest of the policy demands.
+	GuestPolicy Bits `json:"guest_policy,omitzero"`
+	Platform    Bits `json:"platform_info,omitzero"`
+	// IDKeys and AuthorKeys, if given, are the SHA-384 of keys one of which must
+	// have signed the ID block, or that key (ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
+	IDKeys     []attest.Bytes48 `json:"id_keys,omitempty"`
+	AuthorKeys []attest.Bytes48 `json:"author_keys,omitempty"`
 	// MinTCB are the lowest TCBs accepted; a CPU that no floor covers is refused.
 	MinTCB []Floor `json:"min_tcb"`
 }
@@ -66,6 +74,9 @@ func ParsePolicy(b []byte) (*Policy, error) {
 			return nil, fmt.Errorf("appraisal policy: TCB floor for %q, models %d to %d", f.Product, f.First, f.Last)
 		}
 	}
+	if err := p.checkBits(); err != nil {
+		return nil, fmt.Errorf("appraisal policy: %w", err)
+	}
 	if len(p.MinTCB) == 0 {
 		p.MinTCB = DefaultPolicy().MinTCB
 	}
@@ -91,6 +102,8 @@ func (p *Policy) Check(v *Verified) []attest.Check {
 			Words: strings.Join(r.PlatformInfo.Words(), "; "),
 		}),
 	}
+	out = append(out, p.bitChecks(r)...)
+	out = append(out, p.keyChecks(r)...)
 	if len(p.Measurements) > 0 {
 		out = append(out, attest.Compare(slices.Contains(p.Measurements, attest.Bytes48(r.Measurement)), attest.Check{
 			Name: "measurement", Expected: fmt.Sprint(p.Measurements), Found: attest.Bytes48(r.Measurement).String(),

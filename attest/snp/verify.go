@@ -20,6 +20,8 @@ type Chain struct {
 	Leaf, Intermediate *x509.Certificate
 	// ARK, if given, must be the root's own: a chain cannot bring its root.
 	ARK *x509.Certificate
+	// CRL, if given, is the root's and must revoke no certificate of the chain.
+	CRL *CRL
 }
 
 // Verified is a report whose signature and chain are valid.
@@ -63,6 +65,11 @@ func verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, er
 	}
 	if err := checkChain(line.product, report.SigningKey, chain.Leaf, middle, root.ARK, now); err != nil {
 		return nil, err
+	}
+	if chain.CRL != nil {
+		if err := chain.CRL.check(root.ARK, middle, chain.Leaf, now); err != nil {
+			return nil, err
+		}
 	}
 	if err := checkLeaf(report, line, chain.Leaf); err != nil {
 		return nil, fmt.Errorf("%s certificate: %w", report.SigningKey, err)

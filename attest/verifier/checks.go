@@ -12,29 +12,37 @@ import (
 // binding: the report speaks for exactly these claims, for this nonce, and for
 // the other end of this connection.
 func (a *appraisal) binding() {
-	want := attest.Bytes64(attest.ReportData(a.e.Boot.Digest(), a.e.Session.Digest()))
-	a.compare(want == a.report.ReportData, attest.Check{
-		Name: "report_data", Expected: want.String(), Found: attest.Bytes64(a.report.ReportData).String(),
-		Words: "the report binds the boot claims and the session statement",
-	})
-	a.compare(a.e.Session.Nonce == a.p.Nonce && a.p.Nonce != [32]byte{}, attest.Check{
-		Name: "nonce", Expected: attest.Bytes32(a.p.Nonce).String(), Found: a.e.Session.Nonce.String(),
+	if a.report != nil {
+		want := attest.Bytes64(attest.ReportData(a.e.Boot.Digest(), a.e.Session.Digest()))
+		a.judge(want == a.report.ReportData, attest.Check{
+			Name: "report_data", Expected: want.String(), Found: attest.Bytes64(a.report.ReportData).String(),
+			Words: "the report binds the boot claims and the session statement",
+		}, "the report is about other claims: something was changed, or taken from other evidence")
+	}
+	n := &a.e.Nonce
+	a.judge(n.Nonce == a.p.Nonce && a.p.Nonce != [32]byte{} && n.Holds(&a.e.Session), attest.Check{
+		Name: "nonce", Expected: attest.Bytes32(a.p.Nonce).String(), Found: n.Nonce.String(),
 		Words: "the evidence was made for this question",
-	})
+	}, "the evidence was made for another question: it is old, or somebody replays it")
 	if a.p.TLSKey == nil {
 		a.say("tls_key", "the evidence was read from a file, so it says nothing about any connection")
 		return
 	}
-	a.compare(a.e.Boot.TLSKey == *a.p.TLSKey && *a.p.TLSKey != [32]byte{}, attest.Check{
+	a.judge(a.e.Boot.TLSKey == *a.p.TLSKey && *a.p.TLSKey != [32]byte{}, attest.Check{
 		Name: "tls_key", Expected: attest.Bytes32(*a.p.TLSKey).String(), Found: a.e.Boot.TLSKey.String(),
 		Words: "the TLS connection ends inside of this platform",
-	})
+	}, "the TLS connection does not end inside of this platform: somebody stands between, or relays another platform's evidence")
 }
 
 // launch: what was launched is the release, and what the host said at launch is
 // what the guest read.
 func (a *appraisal) launch() {
-	found := attest.Bytes48(a.report.Measurement)
+	var found attest.Bytes48
+	if a.report != nil {
+		found = a.report.Measurement
+	} else {
+		found = a.p.Known.Measurement
+	}
 	c := attest.Check{Name: "measurement", Found: found.String(), Expected: fmt.Sprintf("one of %d launch digests of the manifest", len(a.p.Manifest.Predicate.LaunchDigests))}
 	l := a.p.Manifest.Launch(found)
 	if l != nil {
@@ -46,15 +54,15 @@ func (a *appraisal) launch() {
 		c.Words = "what was launched is not this release: its kernel, initrd, command line, firmware, vCPU count or CPU model differs"
 	}
 	a.compare(l != nil, c)
-	if a.emulated {
+	if a.emulated && a.report != nil {
 		a.say("firmware", fmt.Sprintf("the digest stands for the pinned SNP firmware; %q really ran", cstring(a.report.ImageID)))
 	}
-	if a.report.HostData == [32]byte{} {
+	if a.hostData.IsZero() {
 		a.say("host_data", "unbound: HOST_DATA is zero, so the host could choose the launch config freely; the guest read "+configName(a.e.Boot.ConfigDigest))
 		return
 	}
-	a.compare(a.e.Boot.ConfigDigest == a.report.HostData, attest.Check{
-		Name: "host_data", Expected: attest.Bytes32(a.report.HostData).String(), Found: a.e.Boot.ConfigDigest.String(),
+	a.compare(a.e.Boot.ConfigDigest == a.hostData, attest.Check{
+		Name: "host_data", Expected: a.hostData.String(), Found: a.e.Boot.ConfigDigest.String(),
 		Words: "the launch config is the one that was bound at launch",
 	})
 }
@@ -87,41 +95,10 @@ func (a *appraisal) image() {
 		Words: "the release's security version",
 	})
 	if a.p.Now.After(r.Expires) {
-		words := fmt.Sprintf("the manifest expired on %s", r.Expires.Format(time.RFC3339))
-		if a.err == nil {
-			a.err = fmt.Errorf("%w: %s", ErrSignature, words)
-		}
-		a.add(attest.Check{Name: "expiry", Status: attest.Failed, Words: words})
+		a.refuse(fmt.Errorf("%w: the manifest expired on %s", ErrSignature, r.Expires.Format(time.RFC3339)), attest.Check{Name: "expiry"})
 		return
 	}
 	a.add(attest.Check{Name: "expiry", Status: attest.Proven, Found: r.Expires.Format(time.RFC3339), Words: "the manifest has not expired"})
-}
-
-// agents: the set that the session statement names is the one shown, and each
-// identity is that of the components shown.
-func (a *appraisal) agents() {
-	s := &a.e.Session
-	root := attest.Bytes32(attest.AgentsRoot(a.e.Agents))
-	a.compare(int64(s.AgentCount) == int64(len(a.e.Agents)) && s.AgentsRoot == root, attest.Check{
-		Name: "agents", Expected: fmt.Sprintf("%d agents, root %s", s.AgentCount, s.AgentsRoot), Found: fmt.Sprintf("%d agents, root %s", len(a.e.Agents), root),
-		Words: "these are all agents that the platform has admitted in this boot",
-	})
-	seen := map[string]bool{}
-	last := -1
-	for i := range a.e.Agents {
-		g := &a.e.Agents[i]
-		id := attest.Bytes32(attest.IdentityRoot(g.Components))
-		ok := len(g.Components) > 0 && g.Identity == id && !g.Bundle.IsZero() && !seen[g.Instance] && int64(g.Index) > int64(last)
-		words := fmt.Sprintf("agent %q, %s, is made of the %d components shown", g.Name, g.State, len(g.Components))
-		for _, c := range g.Components {
-			if c.Kind == "policy" && c.Digest != a.e.Boot.PolicyDigest {
-				ok, words = false, "the agent's policy is not the platform's"
-			}
-		}
-		a.compare(ok, attest.Check{Name: "agent " + g.Instance, Expected: g.Identity.String(), Found: id.String(), Words: words})
-		seen[g.Instance] = true
-		last = int(g.Index)
-	}
 }
 
 // log: the checkpoint is this boot's log's, under this boot's key.
@@ -138,23 +115,39 @@ func (a *appraisal) log() {
 	a.compare(err == nil && b.LogOrigin == origin, c)
 }
 
-// gpu: absent needs no evidence; anything more is not appraised here and so not
-// accepted.
-func (a *appraisal) gpu() {
-	b := &a.e.Boot
-	empty := b.GPUEvidence.IsZero() && a.e.Session.GPUEvidence.IsZero()
-	found := b.GPU
-	if !empty {
-		found += " with evidence"
+// revoked holds every part that is shown against the revocation list.
+func (a *appraisal) revoked() {
+	if a.p.Revoked == nil {
+		if a.p.Policy != nil && a.p.Policy.Revocation.Required {
+			a.refuse(fmt.Errorf("%w: the appraisal policy demands a revocation list: give one with --revoked", ErrCollateral), attest.Check{Name: "revoked"})
+			return
+		}
+		a.say("revoked", "no revocation list was given, so a component or key that was revoked is not noticed")
+		return
 	}
-	switch b.GPU {
-	case attest.GPUAbsent:
-		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: found, Words: "the platform uses no GPU"})
-	case attest.GPURefused:
-		a.compare(empty, attest.Check{Name: "gpu", Expected: "no GPU evidence", Found: found, Words: "the host attached a GPU; the platform refused it and does not use it"})
-	default:
-		a.compare(false, attest.Check{Name: "gpu", Expected: "a GPU that is absent or refused", Found: fmt.Sprintf("%.20q", b.GPU), Words: "this verifier cannot appraise GPU evidence"})
+	if err := a.p.Revoked.Current(a.p.Now); err != nil {
+		a.refuse(err, attest.Check{Name: "revoked"})
+		return
 	}
+	c := attest.Check{Name: "revoked", Expected: "no component and no key of the revocation list", Words: fmt.Sprintf("nothing that is shown is on revocation list %d", a.p.Revoked.Serial)}
+	for i := range a.e.Agents {
+		g := &a.e.Agents[i]
+		why := ""
+		if a.p.Revoked.Refused(g.Bundle, attest.Bytes32{}) {
+			why = "agent bundle sha256:" + g.Bundle.String() + " is revoked"
+		}
+		for n := range g.Components {
+			if w := a.p.Revoked.RefusedPart(&g.Components[n]); w != "" {
+				why = w
+			}
+		}
+		if why != "" {
+			c.Found, c.Words = title(g)+": "+why, "an agent carries what was revoked"
+			a.compare(false, c)
+			return
+		}
+	}
+	a.compare(true, c)
 }
 
 // notProven says what no evidence of this form can prove.

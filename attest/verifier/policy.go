@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"omega/attest"
 	"omega/attest/snp"
+	"omega/internal/dsse"
 	"omega/internal/strictjson"
 )
 
@@ -37,6 +39,26 @@ type Policy struct {
 	MustRun, MustNotRun []string
 	// Principals, if given, are all who may vouch for a part of an agent.
 	Principals []PrincipalKeys
+	// GPU is one of the GPU words; empty accepts platforms with and without.
+	GPU string
+	// GPUReport is what the evidence of a GPU must show.
+	GPUReport GPUPolicy
+	// ManifestKeys are SubjectPublicKeyInfos in DER: a manifest signed by one of
+	// them is a release's.
+	ManifestKeys [][]byte
+	// MaxAge is how long an appraisal may be leaned on; zero means DefaultMaxAge.
+	MaxAge time.Duration
+	// Revocation says who may revoke, and whether a list is demanded.
+	Revocation Revocation
+}
+
+// Revocation is what an appraisal policy says about revocation lists.
+type Revocation struct {
+	Required bool `json:"required"`
+	// Keys are SubjectPublicKeyInfos in DER; Threshold of them have to sign a
+	// list, zero means one.
+	Keys      [][]byte `json:"keys"`
+	Threshold int      `json:"threshold,omitempty"`
 }
 
 // PrincipalKeys are the keys of a principal, by the SHA-256 of each one's
@@ -44,6 +66,8 @@ type Policy struct {
 type PrincipalKeys struct {
 	Name   string           `json:"name"`
 	KeyIDs []attest.Bytes32 `json:"key_ids"`
+	// Threshold is how many of them must have signed; zero means one.
+	Threshold int `json:"threshold,omitempty"`
 }
 
 // policyFile is the policy as it is written.
@@ -57,6 +81,20 @@ type policyFile struct {
 	MustRun            []string         `json:"must_run"`
 	MustNotRun         []string         `json:"must_not_run"`
 	Principals         []PrincipalKeys  `json:"principals"`
+	GPU                string           `json:"gpu"`
+	GPUReport          GPUPolicy        `json:"gpu_report"`
+	ManifestKeys       [][]byte         `json:"manifest_keys"`
+	MaxAgeSeconds      uint32           `json:"max_age_seconds"`
+	Revocation         Revocation       `json:"revocation"`
+}
+
+// GPUPolicy is what an appraisal policy says about the evidence of a GPU.
+type GPUPolicy struct {
+	MinDriver   string   `json:"min_driver"`
+	VBIOS       []string `json:"vbios"`
+	CC          string   `json:"cc"` // if-carried or required; empty: told, not judged
+	GPUs        int      `json:"gpus"`
+	RequireOCSP bool     `json:"require_ocsp"`
 }
 
 // ParsePolicy reads an appraisal policy from strict JSON.
@@ -71,6 +109,8 @@ func ParsePolicy(b []byte) (*Policy, error) {
 	p := &Policy{
 		Report: snp.DefaultPolicy(), MinSVN: f.MinSVN, AllowDebugProfile: f.AllowDebugProfile, LaunchConfigs: f.LaunchConfigs,
 		RequireBoundConfig: f.RequireBoundConfig, MustRun: f.MustRun, MustNotRun: f.MustNotRun, Principals: f.Principals,
+		GPU: f.GPU, GPUReport: f.GPUReport, ManifestKeys: f.ManifestKeys,
+		MaxAge: time.Duration(f.MaxAgeSeconds) * time.Second, Revocation: f.Revocation,
 	}
 	if f.Report != nil {
 		r, err := snp.ParsePolicy(f.Report)
@@ -108,9 +148,53 @@ func (p *Policy) check() error {
 		if r.Name == "" || seen[r.Name] || len(r.KeyIDs) == 0 || len(r.KeyIDs) > maxRules {
 			return fmt.Errorf("principal %.80q: want each one once, with keys", r.Name)
 		}
+		if r.Threshold < 0 || r.Threshold > len(r.KeyIDs) {
+			return fmt.Errorf("principal %.80q: threshold %d of %d keys", r.Name, r.Threshold, len(r.KeyIDs))
+		}
 		seen[r.Name] = true
 	}
+	return p.checkKeys()
+}
+
+// checkKeys refuses keys that are none and demands that they cannot meet.
+func (p *Policy) checkKeys() error {
+	if p.GPU != GPUAny && p.GPU != GPURequired && p.GPU != GPUNone {
+		return fmt.Errorf("gpu %.20q: want %q or %q", p.GPU, GPURequired, GPUNone)
+	}
+	if c := p.GPUReport.CC; c != "" && c != "if-carried" && c != "required" {
+		return fmt.Errorf("gpu_report: cc %.20q", c)
+	}
+	if p.MaxAge > maxMaxAge {
+		return fmt.Errorf("max_age_seconds: more than %s", maxMaxAge)
+	}
+	if _, err := p.RevocationKeys(); err != nil {
+		return fmt.Errorf("revocation: %w", err)
+	}
+	for _, der := range p.ManifestKeys {
+		if _, err := dsse.ParseKey(der); err != nil {
+			return fmt.Errorf("manifest_keys: %w", err)
+		}
+	}
 	return nil
+}
+
+// maxMaxAge bounds how long an appraisal may be leaned on.
+const maxMaxAge = 31 * 24 * time.Hour
+
+// RevocationKeys are the keys that may sign revocation lists.
+func (p *Policy) RevocationKeys() (attest.RevocationKeys, error) {
+	out := attest.RevocationKeys{Threshold: p.Revocation.Threshold}
+	for _, der := range p.Revocation.Keys {
+		k, err := dsse.ParseKey(der)
+		if err != nil {
+			return out, err
+		}
+		out.Keys = append(out.Keys, k)
+	}
+	if t := p.Revocation.Threshold; t < 0 || t > len(out.Keys) || p.Revocation.Required && len(out.Keys) == 0 {
+		return out, fmt.Errorf("threshold %d of %d keys", t, len(out.Keys))
+	}
+	return out, nil
 }
 
 // Relaxations says in words what the policy gives up of what is the default.
@@ -118,6 +202,9 @@ func (p *Policy) Relaxations() []string {
 	out := p.Report.Relaxations()
 	if p.AllowDebugProfile {
 		out = append(out, "the image may have a shell inside (allow_debug_profile)")
+	}
+	if p.MaxAge > DefaultMaxAge {
+		out = append(out, fmt.Sprintf("an appraisal is leaned on for %s, longer than %s (max_age_seconds)", p.MaxAge, DefaultMaxAge))
 	}
 	return out
 }
@@ -152,7 +239,7 @@ func (a *appraisal) demands() {
 }
 
 func (a *appraisal) launchConfig(p *Policy) {
-	found := attest.Bytes32(a.report.HostData)
+	found := a.hostData
 	c := attest.Check{Name: "launch_config", Expected: "a launch config that HOST_DATA binds", Found: found.String(), Words: "the launch config is one that the appraisal policy accepts"}
 	ok := !found.IsZero()
 	if len(p.LaunchConfigs) > 0 {
@@ -177,31 +264,42 @@ func stateOf(agents []attest.Agent, name string, running bool) string {
 	return state
 }
 
-// measuredKinds are parts that the image itself vouches for, with no key.
-var measuredKinds = []string{"policy", "sandbox"}
-
-// principals: every part of every agent is vouched for by keys that the policy
-// names for that principal. Which key it was is the platform's claim; the
-// measured image checked the signature.
+// principals: every part of every agent that is shown is vouched for by keys
+// that the policy names for that principal.
 func (a *appraisal) principals(p *Policy) {
-	keys := map[string][]attest.Bytes32{}
+	rules := map[string]PrincipalKeys{}
 	for _, r := range p.Principals {
-		keys[r.Name] = r.KeyIDs
+		rules[r.Name] = r
 	}
 	for i := range a.e.Agents {
 		g := &a.e.Agents[i]
-		c := attest.Check{Name: "principals", Found: g.Instance, Words: "each part of the agent is vouched for by a key that the appraisal policy names"}
+		if !g.Hidden.IsZero() {
+			continue
+		}
+		c := attest.Check{Name: "principals", Found: title(g), Words: "each part of the agent is vouched for by keys that the appraisal policy names"}
 		ok := true
-		for _, part := range g.Components {
-			named := func(k attest.Bytes32) bool { return k.String() == part.KeyID }
-			if part.KeyID == "" && slices.Contains(measuredKinds, part.Kind) || slices.ContainsFunc(keys[part.Principal], named) {
+		for n := range g.Components {
+			part := &g.Components[n]
+			if !part.Hidden.IsZero() || part.Measured() || rules[part.Principal].signed(part) {
 				continue
 			}
 			ok = false
-			c.Expected = "a key that the appraisal policy names for the principal"
-			c.Found = fmt.Sprintf("%s of %s: principal %q, key %s", part.Kind, g.Instance, part.Principal, orNone(part.KeyID))
+			c.Expected = "keys that the appraisal policy names for the principal"
+			c.Found = fmt.Sprintf("%s of %s: principal %q, keys %s", part.Kind, title(g), part.Principal, orNone(strings.Trim(fmt.Sprint(part.KeyIDs()), "[]")))
 			break
 		}
 		a.compare(ok, c)
 	}
+}
+
+// signed reports whether enough of the keys have signed the component. The
+// signatures themselves are verified elsewhere.
+func (r PrincipalKeys) signed(c *attest.Component) bool {
+	n := 0
+	for _, id := range c.KeyIDs() {
+		if slices.Contains(r.KeyIDs, id) {
+			n++
+		}
+	}
+	return n >= max(r.Threshold, 1)
 }

@@ -10,10 +10,7 @@ import (
 	"omega/attest/verifier"
 )
 
-const (
-	annsKey = "0100000000000000000000000000000000000000000000000000000000000000"
-	bobsKey = "0200000000000000000000000000000000000000000000000000000000000000"
-)
+var annsKey, bobsKey = ann.ID(), bob.ID()
 
 // policyOf reads the policy with these fields beside its version.
 func policyOf(t *testing.T, fields string) *verifier.Policy {
@@ -28,7 +25,9 @@ func policyOf(t *testing.T, fields string) *verifier.Policy {
 func TestAPlatformMeetsTheAppraisalPolicyOrIsRefused(t *testing.T) {
 	bundle := "sha256:09" + strings.Repeat("0", 62)
 	bound := `"08` + strings.Repeat("0", 62) + `"`
-	ann := `,"principals":[{"name":"ann","key_ids":["` + annsKey + `"]}]`
+	people := `,"principals":[{"name":"mia","key_ids":["` + mia.ID() + `"]},{"name":"ann","key_ids":["` + annsKey + `"]`
+	annOnly := people + `}]`
+	both := people[:len(people)-1] + `,"` + bobsKey + `"],"threshold":2}]`
 	nothing := func(*world) {}
 	tests := []struct {
 		name   string
@@ -51,10 +50,11 @@ func TestAPlatformMeetsTheAppraisalPolicyOrIsRefused(t *testing.T) {
 		{"a refused agent that has run", `,"must_not_run":["demo"]`, func(w *world) {
 			w.e.Agents[0].State, w.e.Agents[1].State = attest.AgentExited, attest.AgentStopped
 		}, "must_not_run"},
-		{"the principal's key", ann, nothing, ""},
-		{"another key of the principal", ann, func(w *world) { resign(w, bobsKey) }, "principals"},
-		{"what is no key", ann, func(w *world) { resign(w, annsKey+","+bobsKey) }, "principals"},
-		{"no key", ann, func(w *world) { resign(w, "") }, "principals"},
+		{"the principal's key", annOnly, nothing, ""},
+		{"another key of the principal", annOnly, func(w *world) { resign(w, bob) }, "principals"},
+		{"two keys where one is named", annOnly, func(w *world) { resign(w, bob, ann) }, ""},
+		{"one key where two are wanted", both, nothing, "principals"},
+		{"two keys where two are wanted", both, func(w *world) { resign(w, bob, ann) }, ""},
 		{"another principal", `,"principals":[{"name":"bob","key_ids":["` + annsKey + `"]}]`, nothing, "principals"},
 		{"an unbound config", `,"require_bound_config":true`, nothing, "launch_config"},
 		{"a bound config", `,"require_bound_config":true`, func(w *world) { w.launch.HostData = w.e.Boot.ConfigDigest }, ""},
@@ -73,7 +73,6 @@ func TestAPlatformMeetsTheAppraisalPolicyOrIsRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			resign(w, annsKey)
 			tt.change(w)
 			w.seal()
 			w.p.Policy = policyOf(t, tt.policy)
@@ -85,12 +84,19 @@ func TestAPlatformMeetsTheAppraisalPolicyOrIsRefused(t *testing.T) {
 	}
 }
 
-// resign says that another key vouches for what ann vouches for.
-func resign(w *world, key string) {
+// resign has other keys vouch for what ann vouches for.
+func resign(w *world, keys ...signingKey) {
 	for i := range w.e.Agents {
 		g := &w.e.Agents[i]
-		g.Components[0].KeyID = key
-		g.Identity = attest.IdentityRoot(g.Components)
+		for n := range g.Components {
+			if c := &g.Components[n]; c.Principal == "ann" {
+				c.Signatures = nil
+				for _, k := range keys {
+					c.Signatures = append(c.Signatures, k.vouch(g.Bundle, "author", "ann"))
+				}
+			}
+		}
+		reseal(g)
 	}
 }
 

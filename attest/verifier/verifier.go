@@ -52,15 +52,26 @@ type Params struct {
 	// Policy, if given, takes the place of Report and AllowDebugProfile, raises
 	// MinSVN, and adds its demands.
 	Policy *Policy
+	// GPU is what GPU evidence is held against; nil refuses platforms with one.
+	GPU *GPU
+	// Known, if given, is the platform that the evidence may lean on.
+	Known *Known
+	// Revoked, if given, is a revocation list whose signatures are verified.
+	Revoked *attest.Revocations
+
+	gpuNonce func(nonce [32]byte) [32]byte // set by tests, for recorded evidence
 }
 
 // appraisal is one Appraise on its way.
 type appraisal struct {
 	p        Params
-	e        *attest.Evidence
-	report   *snp.Report
+	e        *attest.Evidence // with what is known filled in
+	sent     *attest.Evidence // as it came
+	report   *snp.Report      // nil where the platform is known
 	verified *snp.Verified
 	emulated bool
+	hostData attest.Bytes32
+	vouched  map[vouching]error
 	result   attest.Result
 	err      error // the first refusal
 }
@@ -69,17 +80,16 @@ type appraisal struct {
 // there is an error, unless the report's signature is not valid: nothing else
 // means anything then.
 func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
-	if p.Policy != nil {
-		p.Report, p.AllowDebugProfile = p.Policy.Report, p.Policy.AllowDebugProfile
-		p.MinSVN = max(p.MinSVN, p.Policy.MinSVN)
-	}
-	a := &appraisal{p: p, e: e, result: attest.Result{Verdict: attest.VerdictRefused}}
+	p = p.effective()
+	a := &appraisal{p: p, e: p.Known.Fill(e), sent: e, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
 	if err := a.authenticate(); err != nil {
 		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
 		return &a.result, err
 	}
-	for _, c := range a.p.Report.Check(a.verified) {
-		a.add(c)
+	if a.report != nil {
+		for _, c := range a.p.Report.Check(a.verified) {
+			a.add(c)
+		}
 	}
 	a.binding()
 	a.launch()
@@ -87,6 +97,7 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	a.agents()
 	a.log()
 	a.gpu()
+	a.revoked()
 	a.demands()
 	a.notProven()
 	if a.err != nil {
@@ -99,6 +110,15 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	return &a.result, nil
 }
 
+// effective is p with what its policy says.
+func (p Params) effective() Params {
+	if p.Policy != nil {
+		p.Report, p.AllowDebugProfile = p.Policy.Report, p.Policy.AllowDebugProfile
+		p.MinSVN = max(p.MinSVN, p.Policy.MinSVN)
+	}
+	return p
+}
+
 // add keeps a check; a failed one makes the appraisal a refusal.
 func (a *appraisal) add(c attest.Check) {
 	a.result.Checks = append(a.result.Checks, c)
@@ -109,19 +129,38 @@ func (a *appraisal) add(c attest.Check) {
 
 func (a *appraisal) compare(ok bool, c attest.Check) { a.add(attest.Compare(ok, c)) }
 
+// judge is compare with words of its own for what is not so.
+func (a *appraisal) judge(ok bool, c attest.Check, otherwise string) {
+	if !ok {
+		c.Words = otherwise
+	}
+	a.compare(ok, c)
+}
+
+// refuse adds a failed check whose refusal is of the error's class.
+func (a *appraisal) refuse(err error, c attest.Check) {
+	c.Status, c.Words = attest.Failed, err.Error()
+	if a.err == nil {
+		a.err = fmt.Errorf("%w (%s)", err, c.Name)
+	}
+	a.add(c)
+}
+
 func (a *appraisal) say(name, words string) {
 	a.add(attest.Check{Name: name, Status: attest.NotProven, Words: words})
 }
 
-// authenticate finds out who signed the report. FAMILY_ID, not yet trusted,
-// only chooses which roots are tried: a report under the other kind of root
-// fails there, so that an emulated PSP can never pass for AMD's or the reverse.
+// authenticate finds out who speaks: the report's signer, or the attestation
+// key of a platform that is known.
 func (a *appraisal) authenticate() error {
 	if a.p.Manifest == nil || a.p.Now.IsZero() {
 		return errors.New("appraisal without a manifest or a time")
 	}
-	if err := a.e.Validate(); err != nil {
+	if err := a.sent.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
+	if a.sent.Remembered() {
+		return a.recall()
 	}
 	report, err := snp.ParseReport(a.e.Report)
 	if err != nil {
@@ -131,25 +170,35 @@ func (a *appraisal) authenticate() error {
 	if err != nil {
 		return err
 	}
-	roots := a.p.AMDRoots
-	if report.FamilyID == snp.EmulatedFamilyID {
-		a.emulated = true
-		if a.p.EmulatedRoot == nil {
-			return ErrEmulated
-		}
-		for _, r := range a.p.AMDRoots {
-			if r.ARK.Equal(a.p.EmulatedRoot) {
-				return fmt.Errorf("%w: the root given for emulated reports is AMD's", ErrSignature)
-			}
-		}
-		roots = []snp.Root{{Product: snp.Milan, ARK: a.p.EmulatedRoot}}
+	roots, err := a.roots(report)
+	if err != nil {
+		return err
 	}
 	if a.verified, err = snp.Verify(a.e.Report, chain, roots, a.p.Now); err != nil {
 		return err
 	}
-	a.report = a.verified.Report
+	a.report, a.hostData = a.verified.Report, a.verified.Report.HostData
 	a.add(a.signed())
 	return nil
+}
+
+// roots are those that the report may be under. FAMILY_ID, not yet trusted,
+// only chooses which are tried: a report under the other kind of root fails
+// there, so that an emulated PSP can never pass for AMD's or the reverse.
+func (a *appraisal) roots(report *snp.Report) ([]snp.Root, error) {
+	if report.FamilyID != snp.EmulatedFamilyID {
+		return a.p.AMDRoots, nil
+	}
+	a.emulated = true
+	if a.p.EmulatedRoot == nil {
+		return nil, ErrEmulated
+	}
+	for _, r := range a.p.AMDRoots {
+		if r.ARK.Equal(a.p.EmulatedRoot) {
+			return nil, fmt.Errorf("%w: the root given for emulated reports is AMD's", ErrSignature)
+		}
+	}
+	return []snp.Root{{Product: snp.Milan, ARK: a.p.EmulatedRoot}}, nil
 }
 
 // chain takes the leaf and the intermediate that came with the report; the root

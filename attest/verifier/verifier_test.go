@@ -68,7 +68,8 @@ func newWorld(t *testing.T) *world {
 			TLSKey: tlsKey, HPKEKey: [32]byte{5}, LogOrigin: "omega/" + hex.EncodeToString(append([]byte{1, 2}, make([]byte, 14)...)),
 			PolicyDigest: [32]byte{6}, ConfigDigest: [32]byte{8}, Profile: "cpu", SVN: 1, GPU: attest.GPUAbsent,
 		},
-		Session: attest.Session{Version: attest.SessionVersion, Nonce: w.p.Nonce},
+		Session: attest.Session{Version: attest.SessionVersion},
+		Nonce:   attest.Nonces{w.p.Nonce}.Proofs()[0],
 		Agents:  []attest.Agent{agent("a-1", 0), agent("a-2", 1)},
 	}
 	w.seal()
@@ -83,15 +84,24 @@ func manifest(digest [48]byte) *attest.Manifest {
 }
 
 func agent(instance string, index uint32) attest.Agent {
+	bundle, model := attest.Bytes32{9}, attest.Bytes32{10, byte(index)}
+	author := []attest.Signature{ann.vouch(bundle, "author", "ann")}
 	c := []attest.Component{
-		{Kind: "manifest", Name: "agent.json", Digest: [32]byte{1}, Role: "author", Principal: "ann", Salt: [16]byte{1}},
-		{Kind: "policy", Name: "policy", Digest: [32]byte{6}, Salt: [16]byte{2}},
+		{Kind: "manifest", Name: "agent.json", Digest: bundle, Role: "author", Principal: "ann", Signatures: author, Salt: [16]byte{1, byte(index)}},
+		{Kind: "policy", Name: "policy", Digest: [32]byte{6}, Salt: [16]byte{2, byte(index)}},
+		{Kind: "image", Name: "demo", Digest: [32]byte{11}, Role: "author", Principal: "ann", Signatures: author, Salt: [16]byte{3, byte(index)}},
+		{Kind: "model", Name: "llama", Digest: model, Role: "model", Principal: "mia", Signatures: []attest.Signature{mia.vouch(model, "model", "mia")}, Salt: [16]byte{4, byte(index)}},
 	}
-	return attest.Agent{Instance: instance, Index: index, State: attest.AgentRunning, Name: "demo", Bundle: [32]byte{9}, Identity: attest.IdentityRoot(c), Components: c}
+	return attest.Agent{Instance: instance, Index: index, State: attest.AgentRunning, Name: "demo", Bundle: bundle, Salt: [16]byte{5, byte(index)},
+		Identity: attest.IdentityRoot(c), Components: c}
 }
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 // seal makes the session statement match the rest, as an honest signer would.
 func (w *world) seal() {
+	nonces := attest.Nonces{w.e.Nonce.Nonce}
+	w.e.Session.NonceRoot, w.e.Session.NonceCount = nonces.Root(), 1
 	w.e.Session.AgentsRoot, w.e.Session.AgentCount = attest.AgentsRoot(w.e.Agents), uint32(len(w.e.Agents))
 	w.e.Session.Checkpoint = signNote(w.e.Boot.LogOrigin, logKey, fmt.Sprintf("%s\n3\n%s\n", w.e.Boot.LogOrigin, base64.StdEncoding.EncodeToString(make([]byte, 32))))
 	w.sign()
@@ -164,8 +174,8 @@ func TestALyingPlatformIsRefused(t *testing.T) {
 		class error
 		check string
 	}{
-		{"another nonce", func(w *world) { w.e.Session.Nonce[0]++ }, verifier.ErrMismatch, "nonce"},
-		{"no nonce", func(w *world) { w.e.Session.Nonce, w.p.Nonce = attest.Bytes32{}, [32]byte{} }, verifier.ErrMismatch, "nonce"},
+		{"another nonce", func(w *world) { w.e.Nonce.Nonce[0]++ }, verifier.ErrMismatch, "nonce"},
+		{"no nonce", func(w *world) { w.e.Nonce.Nonce, w.p.Nonce = attest.Bytes32{}, [32]byte{} }, verifier.ErrMismatch, "nonce"},
 		{"another TLS key", func(w *world) { w.e.Boot.TLSKey[0]++ }, verifier.ErrMismatch, "tls_key"},
 		{"no TLS key", func(w *world) { w.e.Boot.TLSKey = attest.Bytes32{}; w.p.TLSKey = new([32]byte) }, verifier.ErrMismatch, "tls_key"},
 		{"another launch", func(w *world) { w.launch.Digest[0]++ }, verifier.ErrMismatch, "measurement"},
@@ -182,17 +192,17 @@ func TestALyingPlatformIsRefused(t *testing.T) {
 		{"a TCB below the floor", func(w *world) { w.p.Report.MinTCB[0].TCB = 0xdc18000000000004 }, verifier.ErrMismatch, "tcb"},
 		{"no TCB floor", func(w *world) { w.p.Report = snp.Policy{} }, verifier.ErrMismatch, "tcb"},
 		{"an agent whose identity is another", func(w *world) { w.e.Agents[0].Identity[0]++ }, verifier.ErrMismatch, "agent a-1"},
-		{"an agent whose component is another", func(w *world) { w.e.Agents[0].Components[0].Digest[0]++ }, verifier.ErrMismatch, "agent a-1"},
+		{"an agent whose component is another", func(w *world) { w.e.Agents[0].Components[0].Name += "x" }, verifier.ErrMismatch, "agent a-1"},
 		{"an agent that shows no components", func(w *world) { w.e.Agents[1].Components, w.e.Agents[1].Identity = nil, attest.IdentityRoot(nil) }, verifier.ErrMismatch, "agent a-2"},
 		{"an agent under another policy", func(w *world) {
-			c := w.e.Agents[1].Components
-			c[1].Digest[0]++
-			w.e.Agents[1].Identity = attest.IdentityRoot(c)
+			w.e.Agents[1].Components[1].Digest[0]++
+			reseal(&w.e.Agents[1])
 		}, verifier.ErrMismatch, "agent a-2"},
 		{"an agent without a bundle", func(w *world) { w.e.Agents[0].Bundle = attest.Bytes32{} }, verifier.ErrMismatch, "agent a-1"},
 		{"two agents of one name", func(w *world) { w.e.Agents[1].Instance = "a-1" }, verifier.ErrMismatch, "agent a-1"},
-		{"agents out of order", func(w *world) { w.e.Agents[0].Index, w.e.Agents[1].Index = 1, 0 }, verifier.ErrMismatch, "agent a-2"},
-		{"a GPU that nobody appraised", func(w *world) { w.e.Boot.GPU = attest.GPUReady }, verifier.ErrMismatch, "gpu"},
+		{"a nonce that is not among those of the session", func(w *world) { w.e.Nonce.Index = 1 }, verifier.ErrMismatch, "nonce"},
+		{"agents out of order", func(w *world) { w.e.Agents[0].Index, w.e.Agents[1].Index = 1, 0 }, verifier.ErrMismatch, "agents"},
+		{"a GPU without evidence", func(w *world) { w.e.Boot.GPU = attest.GPUReady }, verifier.ErrMismatch, "gpu"},
 		{"evidence of a GPU that is absent", func(w *world) { w.e.Boot.GPUEvidence[0]++ }, verifier.ErrMismatch, "gpu"},
 		{"a GPU of no known state", func(w *world) { w.e.Boot.GPU = "" }, verifier.ErrMismatch, "gpu"},
 		{"the log of another boot", func(w *world) { w.e.Boot.LogOrigin = "omega/0" }, verifier.ErrMismatch, "log"},
@@ -214,36 +224,38 @@ func TestALyingPlatformIsRefused(t *testing.T) {
 // TestEvidenceChangedOnItsWayIsRefused changes one thing after it was signed.
 func TestEvidenceChangedOnItsWayIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*attest.Evidence){
-		"boot id":           func(e *attest.Evidence) { e.Boot.BootID[15] ^= 1 },
-		"attestation key":   func(e *attest.Evidence) { e.Boot.AttestationKey[31] ^= 1 },
-		"log key":           func(e *attest.Evidence) { e.Boot.LogKey[31] ^= 1 },
-		"TLS key":           func(e *attest.Evidence) { e.Boot.TLSKey[31] ^= 1 },
-		"HPKE key":          func(e *attest.Evidence) { e.Boot.HPKEKey[31] ^= 1 },
-		"log origin":        func(e *attest.Evidence) { e.Boot.LogOrigin += "0" },
-		"policy digest":     func(e *attest.Evidence) { e.Boot.PolicyDigest[31] ^= 1 },
-		"config digest":     func(e *attest.Evidence) { e.Boot.ConfigDigest[31] ^= 1 },
-		"profile":           func(e *attest.Evidence) { e.Boot.Profile = "cpv" },
-		"SVN":               func(e *attest.Evidence) { e.Boot.SVN ^= 1 },
-		"GPU":               func(e *attest.Evidence) { e.Boot.GPU = attest.GPURefused },
-		"GPU evidence":      func(e *attest.Evidence) { e.Boot.GPUEvidence[31] ^= 1 },
-		"nonce":             func(e *attest.Evidence) { e.Session.Nonce[31] ^= 1 },
-		"checkpoint":        func(e *attest.Evidence) { e.Session.Checkpoint[40] ^= 1 },
-		"agents root":       func(e *attest.Evidence) { e.Session.AgentsRoot[31] ^= 1 },
-		"agent count":       func(e *attest.Evidence) { e.Session.AgentCount++ },
-		"session GPU":       func(e *attest.Evidence) { e.Session.GPUEvidence[31] ^= 1 },
-		"an agent less":     func(e *attest.Evidence) { e.Agents = e.Agents[:1] },
-		"agent's state":     func(e *attest.Evidence) { e.Agents[0].State = attest.AgentExited },
-		"agent's name":      func(e *attest.Evidence) { e.Agents[0].Name = "other" },
-		"agent's bundle":    func(e *attest.Evidence) { e.Agents[0].Bundle[31] ^= 1 },
-		"agent's index":     func(e *attest.Evidence) { e.Agents[1].Index = 7 },
-		"a principal":       func(e *attest.Evidence) { e.Agents[0].Components[0].Principal = "bob" },
-		"a role":            func(e *attest.Evidence) { e.Agents[0].Components[0].Role = "tool" },
-		"a component's key": func(e *attest.Evidence) { e.Agents[0].Components[0].KeyID = "k" },
-		"a salt":            func(e *attest.Evidence) { e.Agents[0].Components[0].Salt[0] ^= 1 },
+		"boot id":         func(e *attest.Evidence) { e.Boot.BootID[15] ^= 1 },
+		"attestation key": func(e *attest.Evidence) { e.Boot.AttestationKey[31] ^= 1 },
+		"log key":         func(e *attest.Evidence) { e.Boot.LogKey[31] ^= 1 },
+		"TLS key":         func(e *attest.Evidence) { e.Boot.TLSKey[31] ^= 1 },
+		"HPKE key":        func(e *attest.Evidence) { e.Boot.HPKEKey[31] ^= 1 },
+		"log origin":      func(e *attest.Evidence) { e.Boot.LogOrigin += "0" },
+		"policy digest":   func(e *attest.Evidence) { e.Boot.PolicyDigest[31] ^= 1 },
+		"config digest":   func(e *attest.Evidence) { e.Boot.ConfigDigest[31] ^= 1 },
+		"profile":         func(e *attest.Evidence) { e.Boot.Profile = "cpv" },
+		"SVN":             func(e *attest.Evidence) { e.Boot.SVN ^= 1 },
+		"GPU":             func(e *attest.Evidence) { e.Boot.GPU = attest.GPURefused },
+		"GPU evidence":    func(e *attest.Evidence) { e.Boot.GPUEvidence[31] ^= 1 },
+		"nonce":           func(e *attest.Evidence) { e.Nonce.Nonce[31] ^= 1 },
+		"nonce root":      func(e *attest.Evidence) { e.Session.NonceRoot[31] ^= 1 },
+		"nonce count":     func(e *attest.Evidence) { e.Session.NonceCount++ },
+		"checkpoint":      func(e *attest.Evidence) { e.Session.Checkpoint[40] ^= 1 },
+		"agents root":     func(e *attest.Evidence) { e.Session.AgentsRoot[31] ^= 1 },
+		"agent count":     func(e *attest.Evidence) { e.Session.AgentCount++ },
+		"session GPU":     func(e *attest.Evidence) { e.Session.GPUEvidence[31] ^= 1 },
+		"an agent less":   func(e *attest.Evidence) { e.Agents = e.Agents[:1] },
+		"agent's state":   func(e *attest.Evidence) { e.Agents[0].State = attest.AgentExited },
+		"agent's name":    func(e *attest.Evidence) { e.Agents[0].Name = "other" },
+		"agent's bundle":  func(e *attest.Evidence) { e.Agents[0].Bundle[31] ^= 1 },
+		"agent's index":   func(e *attest.Evidence) { e.Agents[1].Index = 7 },
+		"a principal":     func(e *attest.Evidence) { e.Agents[0].Components[0].Principal = "bob" },
+		"a role":          func(e *attest.Evidence) { e.Agents[0].Components[0].Role = "tool" },
+		"agent's salt":    func(e *attest.Evidence) { e.Agents[0].Salt[0] ^= 1 },
+		"a salt":          func(e *attest.Evidence) { e.Agents[0].Components[0].Salt[0] ^= 1 },
 	} {
 		w := newWorld(t)
 		change(w.e)
-		if r, err := verifier.Appraise(w.e, w.p); !errors.Is(err, verifier.ErrMismatch) || r.Verdict != attest.VerdictRefused {
+		if r, err := verifier.Appraise(w.e, w.p); err == nil || r.Verdict != attest.VerdictRefused {
 			t.Errorf("%s: verdict %s, error %v", name, r.Verdict, err)
 		}
 	}

@@ -148,7 +148,7 @@ func checkEvidence(t *testing.T, v *vm) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ev.Session.Nonce != nonce {
+	if ev.Nonce.Nonce != nonce || !ev.Nonce.Holds(&ev.Session) {
 		t.Error("the nonce is not the one we sent")
 	}
 	if want := sha256.Sum256(peer.RawSubjectPublicKeyInfo); ev.Boot.TLSKey != want {

@@ -31,7 +31,9 @@ func runBundleVerify(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	for _, c := range checked.Components {
-		fmt.Fprintf(e.Stdout, "%-17s %-12s %s  signed by %s %s, key %.16s\n", c.Kind, c.Name, c.Digest, c.Role, c.Principal, c.KeyID)
+		for _, id := range c.KeyIDs() {
+			fmt.Fprintf(e.Stdout, "%-17s %-12s %s  signed by %s %s, key %.16s\n", c.Kind, c.Name, c.Digest, c.Role, c.Principal, id)
+		}
 	}
 	e.sayf("%s: every signature that the policy requires is there", ref)
 	return nil

@@ -101,7 +101,8 @@ func (l *testLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				Version: attest.BootVersion, LogKey: attest.Bytes32(l.key.Public().(ed25519.PublicKey)),
 				LogOrigin: testOrigin, GPU: "absent",
 			},
-			Session: attest.Session{Version: attest.SessionVersion, Nonce: attest.Bytes32(nonce), Checkpoint: l.files["checkpoint"]},
+			Session: attest.Session{Version: attest.SessionVersion, NonceRoot: attest.Nonces{attest.Bytes32(nonce)}.Root(), NonceCount: 1, Checkpoint: l.files["checkpoint"]},
+			Nonce:   attest.Nonces{attest.Bytes32(nonce)}.Proofs()[0],
 		}
 		b, err := ev.Marshal()
 		if err != nil {

@@ -58,7 +58,7 @@ func TestThePageIsSafeToOpenWhateverThePlatformSays(t *testing.T) {
 	hostile := "</text><script>alert(1)</script>\u202egnp\x1b[2J\" onload=\"x"
 	agents := make([]attest.Agent, 40)
 	for i := range agents {
-		agents[i] = attest.Agent{Instance: hostile, Name: hostile, State: hostile, Components: []attest.Component{{Kind: hostile, Name: hostile, Principal: hostile, Role: hostile, KeyID: hostile}}}
+		agents[i] = attest.Agent{Instance: hostile, Name: hostile, State: hostile, Components: []attest.Component{{Kind: hostile, Name: hostile, Principal: hostile, Role: hostile, Signatures: []attest.Signature{{Key: []byte(hostile)}}}}}
 	}
 	v := &verification{Source: hostile, Verdict: attest.VerdictRefused, Manifest: hostile, Evidence: &attest.Evidence{Agents: agents},
 		Checks: []attest.Check{{Name: hostile, Status: attest.Failed, Expected: hostile, Found: hostile, Words: hostile}, {Name: "log", Status: attest.NotProven, Found: hostile, Words: hostile}}}

@@ -123,7 +123,8 @@ func (p *platform) evidence(ctx context.Context, nonce [32]byte) ([]byte, error)
 			Version: attest.BootVersion, TLSKey: p.tlsKey, LogOrigin: origin, PolicyDigest: attest.Bytes32{6}, Profile: "cpu", SVN: 1,
 			GPU: attest.GPUAbsent, LogKey: attest.Bytes32(logKey.Public().(ed25519.PublicKey)),
 		},
-		Session: attest.Session{Version: attest.SessionVersion, Nonce: nonce, AgentsRoot: attest.AgentsRoot(nil)},
+		Session: attest.Session{Version: attest.SessionVersion, NonceRoot: attest.Nonces{nonce}.Root(), NonceCount: 1, AgentsRoot: attest.AgentsRoot(nil)},
+		Nonce:   attest.Nonces{nonce}.Proofs()[0],
 	}
 	text := fmt.Sprintf("%s\n3\n%s\n", origin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	id := sha256.Sum256(append([]byte(origin+"\n\x01"), e.Boot.LogKey[:]...))

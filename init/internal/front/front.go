@@ -6,7 +6,6 @@ package front
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"omega/attest"
 )
 
 const (
@@ -42,8 +43,10 @@ var ErrNotFound = errors.New("not found")
 
 // A Front serves HTTP for one platform. All fields must be set.
 type Front struct {
-	Evidence func(ctx context.Context, nonce [32]byte) ([]byte, error) // JSON of attest.Evidence
-	LogFile  func(ctx context.Context, path string) ([]byte, error)    // a tlog-tiles path
+	// Evidence is the JSON of attest.Evidence for a request; ErrNotFound where
+	// what is to be opened is not there.
+	Evidence func(ctx context.Context, r attest.Request) ([]byte, error)
+	LogFile  func(ctx context.Context, path string) ([]byte, error) // a tlog-tiles path
 	Ready    func() bool
 	Log      *slog.Logger
 }
@@ -51,31 +54,13 @@ type Front struct {
 // Handler returns the routes. What is not listed is 404.
 func (f *Front) Handler() http.Handler {
 	short := http.NewServeMux()
-	short.HandleFunc("GET "+EvidencePath, f.evidence)
 	short.HandleFunc("GET "+ReadyPath, f.ready)
 	mux := http.NewServeMux()
+	f.evidenceRoutes(mux)
 	mux.Handle("GET "+LogPrefix, f.logFiles(make(chan struct{}, maxLogFiles)))
 	// TimeoutHandler keeps a copy of each answer: not for large ones.
 	mux.Handle("/", http.TimeoutHandler(short, requestTimeout, `{"error":"timed out"}`))
 	return mux
-}
-
-func (f *Front) evidence(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	raw := query.Get("nonce")
-	nonce, err := hex.DecodeString(raw)
-	if err != nil || len(nonce) != 32 || len(query) != 1 || len(query["nonce"]) != 1 {
-		fail(w, http.StatusBadRequest, "nonce must be given once, as 64 hex digits")
-		return
-	}
-	body, err := f.Evidence(r.Context(), [32]byte(nonce))
-	if err != nil {
-		f.Log.Warn("evidence", "error", err)
-		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusServiceUnavailable, "evidence is not available right now; try again")
-		return
-	}
-	write(w, "application/json", body)
 }
 
 func (f *Front) ready(w http.ResponseWriter, _ *http.Request) {

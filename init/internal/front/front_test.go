@@ -2,28 +2,26 @@ package front
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"omega/attest"
 )
 
 func testFront() *Front {
 	return &Front{
-		Evidence: func(_ context.Context, nonce [32]byte) ([]byte, error) {
-			if nonce == ([32]byte{}) {
+		Evidence: func(_ context.Context, r attest.Request) ([]byte, error) {
+			if r.Nonce.IsZero() {
 				return nil, errors.New("busy: inner detail")
+			}
+			if r.Open != nil && r.Open.Instance != "a" {
+				return nil, ErrNotFound
 			}
 			return []byte("evidence"), nil
 		},
@@ -52,7 +50,11 @@ func TestRoutesAnswerOnlyWhatTheyAreFor(t *testing.T) {
 		{"two nonces", "GET", EvidencePath + "?nonce=" + nonce + "&nonce=" + nonce, 400, "nonce"},
 		{"another parameter", "GET", EvidencePath + "?nonce=" + nonce + "&x=1", 400, "nonce"},
 		{"an inner error stays inside", "GET", EvidencePath + "?nonce=" + strings.Repeat("00", 32), 503, "try again"},
-		{"posting evidence", "POST", EvidencePath + "?nonce=" + nonce, 405, ""},
+		{"posting no request", "POST", EvidencePath, 400, "evidence-request"},
+		{"an opening", "GET", OpeningPath + "?instance=a&component=model:m&nonce=" + nonce, 200, "evidence"},
+		{"an opening of nothing", "GET", OpeningPath + "?instance=a&component=model&nonce=" + nonce, 400, "component"},
+		{"an opening without a nonce", "GET", OpeningPath + "?instance=a&component=model:m", 400, "nonce"},
+		{"an opening of what is not there", "GET", OpeningPath + "?instance=b&component=model:m&nonce=" + nonce, 404, "no such"},
 		{"not ready yet", "GET", ReadyPath, 503, "admitted"},
 		{"checkpoint", "GET", "/log/checkpoint", 200, "note"},
 		{"a log file that is not there", "GET", "/log/tile/0/000", 404, "no such file"},
@@ -71,54 +73,6 @@ func TestRoutesAnswerOnlyWhatTheyAreFor(t *testing.T) {
 				t.Error("an inner error reached the client")
 			}
 		})
-	}
-}
-
-func TestTheCertificateCarriesTheKeyThatEvidenceNames(t *testing.T) {
-	id, err := NewIdentity(time.Unix(1700000000, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, l, id, testFront().Handler(), slog.New(slog.DiscardHandler)) }()
-
-	var seen [32]byte
-	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{
-		InsecureSkipVerify: true, // the key is compared below, as a verifier does
-		VerifyConnection: func(s tls.ConnectionState) error {
-			spki, err := x509.MarshalPKIXPublicKey(s.PeerCertificates[0].PublicKey)
-			seen = sha256.Sum256(spki)
-			return err
-		},
-	}}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Get("https://" + l.Addr().String() + "/log/checkpoint")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, _ := io.ReadAll(resp.Body); string(body) != "note" {
-		t.Errorf("body = %q", body)
-	}
-	if resp.ProtoMajor != 1 {
-		t.Errorf("%s is spoken, which has no bound on requests", resp.Proto)
-	}
-	if seen != id.KeyDigest {
-		t.Error("the connection's key is not the identity's")
-	}
-	old := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
-	if c, err := tls.Dial("tcp", l.Addr().String(), old); err == nil {
-		c.Close()
-		t.Error("TLS 1.2 was accepted")
-	}
-	cancel()
-	if err := <-served; !errors.Is(err, context.Canceled) {
-		t.Errorf("Serve ended with %v", err)
 	}
 }
 
@@ -191,42 +145,4 @@ func TestASlowReaderOfSmallLogFilesKeepsNobodyOut(t *testing.T) {
 	}
 	close(until)
 	wg.Wait()
-}
-
-// flaky is a listener whose Accept fails twice before each connection.
-type flaky struct {
-	net.Listener
-	calls int
-}
-
-func (f *flaky) Accept() (net.Conn, error) {
-	if f.calls++; f.calls%3 != 0 {
-		return nil, &net.OpError{Op: "accept", Err: syscall.ENOMEM}
-	}
-	return f.Listener.Accept()
-}
-
-func TestAMomentWithoutMemoryDoesNotEndTheListener(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &limited{Listener: &flaky{Listener: inner}, slots: make(chan struct{}, 2)}
-	for range 2 {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		got, err := l.Accept()
-		if err != nil {
-			t.Fatalf("Accept ended: %v", err)
-		}
-		defer got.Close()
-	}
-	inner.Close()
-	l.slots = make(chan struct{}, 1)
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("a closed listener gives %v", err)
-	}
 }

@@ -18,22 +18,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
-
-	"golang.org/x/mod/sumdb/tlog"
+	"time"
 
 	"omega/attest"
-	"omega/policy/provenance"
 )
-
-// MaxAgents bounds the agent table that evidence carries.
-const MaxAgents = 1024
-
-// maxWaiting bounds how many evidence requests may wait for the device; more
-// are refused at once, so that a flood costs memory to nobody.
-const maxWaiting = 64
-
-// ErrBusy reports that too many evidence requests wait already; try again later.
-var ErrBusy = errors.New("evidence: too many requests are waiting")
 
 // A Device makes an SNP report over 64 bytes of REPORT_DATA.
 type Device interface {
@@ -46,21 +34,21 @@ type Signer struct {
 	attestation ed25519.PrivateKey
 	logKey      ed25519.PrivateKey
 	origin      string
-	waiting     chan struct{}
 	deviceTurn  chan struct{}
+	pace        time.Duration
+	lastReport  time.Time // held with deviceTurn
 
 	mu         sync.Mutex // guards what follows
 	claims     *attest.BootClaims
+	gpu        []attest.GPUEvidence
+	boot       [32]byte // the claims' digest, once they are complete
 	frontKnown bool
-	agents     []attest.Agent
+	agents     attest.AgentSet
+	agentBytes int
 	head       head
-}
-
-// head is the last checkpoint that this signer signed.
-type head struct {
-	size uint64
-	root tlog.Hash
-	note []byte
+	waiting    []*ticket
+	recent     []*answer
+	used       map[uint64]bool // log indexes that have an invocation statement
 }
 
 // New makes fresh keys from random for the boot bootID.
@@ -78,8 +66,9 @@ func New(device Device, random io.Reader, bootID [16]byte) (*Signer, error) {
 		attestation: attestation,
 		logKey:      logKey,
 		origin:      "omega/" + hex.EncodeToString(bootID[:]),
-		waiting:     make(chan struct{}, maxWaiting),
 		deviceTurn:  make(chan struct{}, 1),
+		pace:        pace,
+		used:        map[uint64]bool{},
 	}, nil
 }
 
@@ -100,8 +89,8 @@ func (s *Signer) Keys() Keys {
 func (s *Signer) Origin() string { return s.origin }
 
 // SetClaims fixes the boot claims but for the keys, which are filled in here and
-// by SetFrontKeys. It may be called once.
-func (s *Signer) SetClaims(c attest.BootClaims) error {
+// by SetFrontKeys, and the GPUs' evidence that they name. It may be called once.
+func (s *Signer) SetClaims(c attest.BootClaims, gpu []attest.GPUEvidence) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.claims != nil {
@@ -110,10 +99,13 @@ func (s *Signer) SetClaims(c attest.BootClaims) error {
 	if c.TLSKey != ([32]byte{}) || c.HPKEKey != ([32]byte{}) {
 		return errors.New("boot claims: the front's keys come from the front")
 	}
+	if c.GPUEvidence != attest.GPUDigest(gpu) {
+		return errors.New("boot claims: the GPU's evidence is another")
+	}
 	keys := s.Keys()
 	c.AttestationKey, c.LogKey = keys.Attestation, keys.Log
 	c.LogOrigin = s.origin
-	s.claims = &c
+	s.claims, s.gpu = &c, gpu
 	return nil
 }
 
@@ -134,6 +126,7 @@ func (s *Signer) SetFrontKeys(tlsKey, hpkeKey [32]byte) error {
 	}
 	s.claims.TLSKey, s.claims.HPKEKey = tlsKey, hpkeKey
 	s.frontKnown = true
+	s.boot = s.claims.Digest()
 	return nil
 }
 
@@ -142,21 +135,12 @@ func (s *Signer) Claims() (attest.BootClaims, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.frontKnown {
-		return attest.BootClaims{}, errors.New("boot claims: not complete yet")
+		return attest.BootClaims{}, errIncomplete
 	}
 	return *s.claims, nil
 }
 
-// SetAgents replaces the table of agents that the next session statements name.
-func (s *Signer) SetAgents(agents []attest.Agent) error {
-	if len(agents) > MaxAgents {
-		return fmt.Errorf("agents: %d is more than %d", len(agents), MaxAgents)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.agents = agents
-	return nil
-}
+var errIncomplete = errors.New("boot claims: not complete yet")
 
 // HostData returns the HOST_DATA of a report of this machine. The report's
 // REPORT_DATA is a labelled constant, so that it can stand for no claim.
@@ -174,48 +158,10 @@ func (s *Signer) HostData(ctx context.Context) ([32]byte, error) {
 	return [32]byte(report[offset:]), nil
 }
 
-// Evidence returns evidence that is fresh for nonce.
-func (s *Signer) Evidence(ctx context.Context, nonce [32]byte) (*attest.Evidence, error) {
-	select {
-	case s.waiting <- struct{}{}:
-		defer func() { <-s.waiting }()
-	default:
-		return nil, ErrBusy
-	}
-	e, err := s.statement(nonce)
-	if err != nil {
-		return nil, err
-	}
-	e.Report, e.Certificates, err = s.report(ctx, attest.ReportData(e.Boot.Digest(), e.Session.Digest()))
-	if err != nil {
-		return nil, err
-	}
-	return e, nil
-}
-
-// statement joins the boot claims with a session statement for nonce.
-func (s *Signer) statement(nonce [32]byte) (*attest.Evidence, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.claims == nil || !s.frontKnown {
-		return nil, errors.New("evidence: the boot claims are not complete yet")
-	}
-	if s.head.note == nil {
-		return nil, errors.New("evidence: the log has no checkpoint yet")
-	}
-	return &attest.Evidence{
-		Version: attest.EvidenceVersion,
-		Boot:    *s.claims,
-		Session: attest.Session{
-			Version:    attest.SessionVersion,
-			Nonce:      nonce,
-			Checkpoint: s.head.note,
-			AgentsRoot: attest.AgentsRoot(s.agents),
-			AgentCount: uint32(len(s.agents)),
-		},
-		Agents: s.agents,
-	}, nil
-}
+// pace is the shortest time between two reports: the secure processor serves
+// the whole machine and answers who asks too often ever more slowly. Those who
+// ask meanwhile share the next report.
+const pace = 20 * time.Millisecond
 
 // report asks the device; it serves one request at a time.
 func (s *Signer) report(ctx context.Context, data [64]byte) (report, certs []byte, err error) {
@@ -225,43 +171,20 @@ func (s *Signer) report(ctx context.Context, data [64]byte) (report, certs []byt
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("waiting for the report device: %w", ctx.Err())
 	}
+	return s.ask(ctx, data)
+}
+
+// ask asks the device, whose turn the caller has.
+func (s *Signer) ask(ctx context.Context, data [64]byte) (report, certs []byte, err error) {
+	select {
+	case <-time.After(time.Until(s.lastReport.Add(s.pace))):
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("waiting for the report device: %w", ctx.Err())
+	}
+	defer func() { s.lastReport = time.Now() }()
 	report, certs, err = s.device.Report(ctx, data)
 	if err != nil {
 		return nil, nil, fmt.Errorf("attestation report: %w", err)
 	}
 	return report, certs, nil
-}
-
-// maxCheckpoint bounds a checkpoint body; ours has an origin of 38 bytes, a
-// decimal size and 44 bytes of base64.
-const maxCheckpoint = 256
-
-// SignCheckpoint signs a C2SP checkpoint body (origin, size, root hash, each on
-// a line, nothing else) and returns the signed note. The log must not shrink,
-// and one size must keep one root.
-func (s *Signer) SignCheckpoint(text []byte) ([]byte, error) {
-	if len(text) > maxCheckpoint {
-		return nil, fmt.Errorf("checkpoint: %d bytes are more than %d", len(text), maxCheckpoint)
-	}
-	c, err := provenance.ParseCheckpoint(text)
-	if err != nil {
-		return nil, err
-	}
-	if c.Origin != s.origin {
-		return nil, fmt.Errorf("checkpoint: origin is not %s", s.origin)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.Size < s.head.size {
-		return nil, fmt.Errorf("checkpoint: size %d is less than the signed %d", c.Size, s.head.size)
-	}
-	if s.head.note != nil && c.Size == s.head.size && c.Root != s.head.root {
-		return nil, fmt.Errorf("checkpoint: size %d has another root already", c.Size)
-	}
-	signed, err := provenance.SignCheckpoint(text, s.logKey)
-	if err != nil {
-		return nil, err
-	}
-	s.head = head{size: c.Size, root: c.Root, note: signed}
-	return signed, nil
 }

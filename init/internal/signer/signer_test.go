@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,6 +30,7 @@ func newSigner(t *testing.T, d Device) *Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.pace = 0
 	return s
 }
 
@@ -42,7 +42,7 @@ func checkpoint(s *Signer, size int, root byte) []byte {
 
 func complete(t *testing.T, s *Signer) {
 	t.Helper()
-	if err := s.SetClaims(attest.BootClaims{Version: attest.BootVersion, BootID: [16]byte{1}}); err != nil {
+	if err := s.SetClaims(attest.BootClaims{Version: attest.BootVersion, BootID: [16]byte{1}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetFrontKeys([32]byte{2}, [32]byte{3}); err != nil {
@@ -56,12 +56,9 @@ func complete(t *testing.T, s *Signer) {
 func TestEvidenceBindsClaimsAndSessionIntoReportData(t *testing.T) {
 	s := newSigner(t, deviceFunc(echo))
 	complete(t, s)
-	agents := []attest.Agent{{Instance: "a", State: attest.AgentRunning}}
-	if err := s.SetAgents(agents); err != nil {
-		t.Fatal(err)
-	}
+	admit(t, s, "a")
 	nonce := [32]byte{9}
-	e, err := s.Evidence(t.Context(), nonce)
+	e, err := s.Evidence(t.Context(), nonce, everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +66,7 @@ func TestEvidenceBindsClaimsAndSessionIntoReportData(t *testing.T) {
 	if [64]byte(e.Report) != want {
 		t.Error("REPORT_DATA is not that of the claims and the session")
 	}
-	if e.Session.Nonce != nonce || e.Session.AgentsRoot != attest.AgentsRoot(agents) || e.Session.AgentCount != 1 {
+	if e.Nonce.Nonce != nonce || !e.Nonce.Holds(&e.Session) || !e.Complete() || e.Session.AgentCount != 1 || e.Agents[0].Instance != "a" {
 		t.Errorf("session = %+v, want the nonce and the agents", e.Session)
 	}
 	if e.Boot.TLSKey != [32]byte{2} || e.Boot.AttestationKey == ([32]byte{}) {
@@ -79,14 +76,14 @@ func TestEvidenceBindsClaimsAndSessionIntoReportData(t *testing.T) {
 
 func TestEvidenceIsRefusedUntilTheClaimsAreComplete(t *testing.T) {
 	s := newSigner(t, deviceFunc(echo))
-	if _, err := s.Evidence(t.Context(), [32]byte{}); err == nil {
+	if _, err := s.Evidence(t.Context(), [32]byte{}, everything); err == nil {
 		t.Error("evidence without claims was served")
 	}
 	if err := s.SetFrontKeys([32]byte{2}, [32]byte{3}); err == nil {
 		t.Error("front keys were taken before the claims")
 	}
 	complete(t, s)
-	if _, err := s.Evidence(t.Context(), [32]byte{}); err != nil {
+	if _, err := s.Evidence(t.Context(), [32]byte{}, everything); err != nil {
 		t.Errorf("complete claims: %v", err)
 	}
 }
@@ -101,7 +98,7 @@ func TestClaimsAreTheOnesThatEvidenceNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := s.Evidence(t.Context(), [32]byte{1})
+	e, err := s.Evidence(t.Context(), [32]byte{1}, everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +110,7 @@ func TestClaimsAreTheOnesThatEvidenceNames(t *testing.T) {
 func TestClaimsAndFrontKeysAreSetOnce(t *testing.T) {
 	s := newSigner(t, deviceFunc(echo))
 	complete(t, s)
-	if err := s.SetClaims(attest.BootClaims{}); err == nil {
+	if err := s.SetClaims(attest.BootClaims{}, nil); err == nil {
 		t.Error("boot claims were replaced")
 	}
 	if err := s.SetFrontKeys([32]byte{7}, [32]byte{8}); err == nil {
@@ -168,40 +165,6 @@ func TestForeignVerifierOpensTheSignedNote(t *testing.T) {
 	}
 	if _, err := note.Open(signed, note.VerifierList(verifier)); err != nil {
 		t.Errorf("x/mod's note package refuses the note: %v", err)
-	}
-}
-
-func TestAFloodIsRefusedAndTheNextClientIsServed(t *testing.T) {
-	release := make(chan struct{})
-	s := newSigner(t, deviceFunc(func(ctx context.Context, data [64]byte) ([]byte, []byte, error) {
-		select {
-		case <-release:
-		case <-ctx.Done():
-		}
-		return data[:], nil, ctx.Err()
-	}))
-	complete(t, s)
-	done := make(chan error, maxWaiting)
-	for range maxWaiting {
-		s.waiting <- struct{}{}
-	}
-	if _, err := s.Evidence(t.Context(), [32]byte{}); !errors.Is(err, ErrBusy) {
-		t.Errorf("error = %v, want ErrBusy", err)
-	}
-	for range maxWaiting {
-		<-s.waiting
-	}
-	go func() { _, err := s.Evidence(t.Context(), [32]byte{}); done <- err }()
-	close(release)
-	if err := <-done; err != nil {
-		t.Errorf("after the flood: %v", err)
-	}
-}
-
-func TestTooManyAgentsAreRefused(t *testing.T) {
-	s := newSigner(t, deviceFunc(echo))
-	if err := s.SetAgents(make([]attest.Agent, MaxAgents+1)); err == nil {
-		t.Error("an agent table over the bound was taken")
 	}
 }
 
