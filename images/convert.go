@@ -1,12 +1,10 @@
 package images
 
 import (
-	"archive/tar"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -28,7 +26,7 @@ func Formats() []Format {
 		{"raw", "omega.raw", "QEMU and every tool", mebibyte, writeRaw},
 		// EBS snapshots are made of raw blocks of 512 KiB.
 		{"aws", "omega-aws.raw", "EBS snapshots", mebibyte, writeRaw},
-		// Compute Engine takes disk.raw in an oldgnu tar.gz, in whole GiB.
+		// Compute Engine takes disk.raw in an oldgnu tar.gz, sparse, in whole GiB.
 		{"gcp", "omega-gcp.tar.gz", "Compute Engine images", 1 << 30, writeTar},
 		// Azure takes fixed VHDs whose payload is a multiple of a MiB.
 		{"azure", "omega-azure.vhd", "Azure page blobs", mebibyte, writeVHD},
@@ -86,34 +84,9 @@ func WriteFile(path string, b []byte) error {
 
 func writeRaw(_ context.Context, f *os.File, d *Disk, _ Step) error { return d.WriteSparse(f) }
 
-// writeTar writes d as the only member of a compressed archive, without any
-// time or owner in it.
 func writeTar(ctx context.Context, f *os.File, d *Disk, step Step) error {
 	z := gzip.NewWriter(f)
-	t := tar.NewWriter(z)
-	err := t.WriteHeader(&tar.Header{Name: "disk.raw", Mode: 0o644, Size: d.Size, Format: tar.FormatGNU})
-	if err == nil {
-		_, err = io.Copy(t, &counted{ctx: ctx, r: d.Reader(), total: d.Size, step: step})
-	}
-	return errors.Join(err, t.Close(), z.Close())
-}
-
-// A counted reader says how far it is and stops when ctx is done.
-type counted struct {
-	ctx         context.Context
-	r           io.Reader
-	done, total int64
-	step        Step
-}
-
-func (c *counted) Read(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(b)
-	c.done += int64(n)
-	c.step.Set(c.done, c.total)
-	return n, err
+	return errors.Join(writeSparseTar(ctx, z, "disk.raw", d, step), z.Close())
 }
 
 func writeVHD(_ context.Context, f *os.File, d *Disk, _ Step) error {

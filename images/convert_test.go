@@ -143,7 +143,7 @@ func TestVHDFooterAddsUp(t *testing.T) {
 	}
 }
 
-// smallUnit stands for a GiB, which takes too long to compress for a test.
+// smallUnit stands for a GiB, which takes too long to compare for a test.
 const smallUnit = 64 * mebibyte
 
 func smallArchive(t *testing.T, program []byte) string {
@@ -193,6 +193,49 @@ func TestGoogleGetsAnArchiveOfWholeGiB(t *testing.T) {
 	}
 	if out := tool(t, "tar", "tar", "-tzf", path); out != "disk.raw\n" {
 		t.Errorf("tar says %q", out)
+	}
+}
+
+// The archive has no more in it than the disk has, and GNU tar, which wrote down
+// the format, makes the same sparse file of it.
+func TestGNUTarUnpacksTheArchiveAsASparseFile(t *testing.T) {
+	program := noise(100_000)
+	path, dir := smallArchive(t, program), t.TempDir()
+	if info, err := os.Stat(path); err != nil || info.Size() > 2*int64(len(program)) {
+		t.Errorf("the archive has %d bytes for a program of %d, error %v", info.Size(), len(program), err)
+	}
+	tool(t, "tar", "tar", "-xzf", path, "-C", dir)
+	raw := filepath.Join(dir, "disk.raw")
+	if b, err := os.ReadFile(raw); err != nil || !bytes.Equal(b, rawDisk(t, program, smallUnit)) {
+		t.Errorf("tar unpacks %d other bytes, error %v", len(b), err)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(raw, &st); err != nil || st.Blocks*512 > 4*mebibyte {
+		t.Errorf("%d bytes on the disk, error %v", st.Blocks*512, err)
+	}
+}
+
+// Extents beyond those that a tar header has room for go into blocks behind it.
+func TestArchivesHoldAnyNumberOfExtents(t *testing.T) {
+	for _, n := range []int{0, 3, 4, 24, 25, 26, 80} {
+		d := &Disk{Size: 4 * mebibyte}
+		for i := range n {
+			d.add(int64(2*i+1)*sectorSize, noise(1+i))
+		}
+		var out bytes.Buffer
+		if err := writeSparseTar(t.Context(), &out, "disk.raw", d, Report(nil).begin("")); err != nil {
+			t.Fatal(err)
+		}
+		archive := tar.NewReader(&out)
+		if h, err := archive.Next(); err != nil || h.Size != d.Size {
+			t.Errorf("%d extents: member %+v, error %v", n, h, err)
+			continue
+		}
+		got, err := io.ReadAll(archive)
+		want, _ := io.ReadAll(d.Reader())
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d extents: other bytes, error %v", n, err)
+		}
 	}
 }
 

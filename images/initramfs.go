@@ -91,6 +91,12 @@ func (s *Store) content(ctx context.Context, p profile, f file, bin string, o Op
 			return nil, err
 		}
 		return os.ReadFile(path)
+	case "uroot":
+		path, err := debugTool(ctx, o.Source, f.from.name, s.cache, s.report)
+		if err != nil {
+			return nil, err
+		}
+		return os.ReadFile(path)
 	case "identity":
 		return imageIdentity(p)
 	case "policy":

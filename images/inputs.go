@@ -119,7 +119,11 @@ func (in Inputs) programs(ctx context.Context, source string, entries []entry) e
 		case "program":
 			packages = append(packages, e.from.name)
 		case "runsc":
-			if err := in.runsc(source); err != nil {
+			if err := in.module(source, runscModule, runscFiles); err != nil {
+				return err
+			}
+		case "uroot":
+			if err := in.module(source, debugModule, debugFiles); err != nil {
 				return err
 			}
 		default:
@@ -139,10 +143,10 @@ func (in Inputs) programs(ctx context.Context, source string, entries []entry) e
 	return in.files(ctx, source, packages)
 }
 
-// runsc adds the files that our gVisor is compiled from, beside its modules.
-func (in Inputs) runsc(source string) error {
-	for _, name := range runscFiles {
-		if err := in.file(source, filepath.Join(source, runscModule, name)); err != nil {
+// module adds the files of a small module of ours, beside the modules it uses.
+func (in Inputs) module(source, module string, files []string) error {
+	for _, name := range files {
+		if err := in.file(source, filepath.Join(source, module, name)); err != nil {
 			return err
 		}
 	}

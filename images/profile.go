@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +27,7 @@ type file struct {
 
 // A source says where the content of a file comes from.
 type source struct {
-	kind  string // directory, device, program, runsc, identity, policy, roots
+	kind  string // directory, device, program, runsc, uroot, identity, policy, roots
 	name  string // package path of a program, or part of the policy
 	major uint64 // of a device
 	minor uint64
@@ -41,6 +42,9 @@ func device(major, minor uint64) source { return source{kind: "device", major: m
 // program is a static Go program of the main module.
 func program(pkg string) source { return source{kind: "program", name: pkg} }
 
+// uroot is a command of u-root, from the module in images/debug.
+func uroot(name string) source { return source{kind: "uroot", name: name} }
+
 // The other sources: gVisor from its own module, what the image says of itself,
 // the compiled policy, the trust roots.
 func runsc() source             { return source{kind: "runsc"} }
@@ -48,38 +52,68 @@ func identity() source          { return source{kind: "identity"} }
 func policy(part string) source { return source{kind: "policy", name: part} }
 func roots() source             { return source{kind: "roots"} }
 
+// cmdline is what the kernel is told. The seed that a boot loader hands over is
+// the host's: not trusted. Debian's Yama is off until it is told otherwise.
+const cmdline = "console=ttyS0 panic=-1 quiet random.trust_bootloader=off sysctl.kernel.yama.ptrace_scope=1"
+
+// The releases that the profiles are part of: see the fields of profile.
+const (
+	svn     = 1
+	built   = "2026-11-23T00:00:00Z"
+	expires = "2027-11-30T00:00:00Z"
+)
+
+var fragments = []string{
+	"00-base", "10-x86", "20-snp", "30-devices", "40-storage", "50-sandbox", "60-network", "70-hardening",
+}
+
+// payload is the initramfs that every profile has.
+var payload = []file{
+	{"bin", 0o755, directory()},
+	{"bin/runsc", 0o755, runsc()},
+	{"bin/shim", 0o755, program("./agentloader/shim")},
+	{"dev", 0o755, directory()},
+	{"dev/console", 0o600, device(5, 1)},
+	{"dev/null", 0o666, device(1, 3)},
+	{"etc", 0o755, directory()},
+	{"etc/omega", 0o755, directory()},
+	{"etc/omega/image.json", 0o444, identity()},
+	{"etc/omega/policy.json", 0o444, policy("json")},
+	{"etc/omega/policy.wasm", 0o444, policy("wasm")},
+	{"etc/omega/roots.pem", 0o444, roots()},
+	{"init", 0o755, program("./init")},
+	{"proc", 0o555, directory()},
+	{"run", 0o755, directory()},
+	{"sys", 0o555, directory()},
+	{"tmp", 0o755, directory()},
+}
+
+// debugTools are what somebody needs who looks into a running guest. bin/sh is
+// what /init starts on the console, in this profile only.
+var debugTools = []file{
+	{"bin/sh", 0o755, uroot("gosh")},
+	{"bin/cat", 0o755, uroot("cat")},
+	{"bin/df", 0o755, uroot("df")},
+	{"bin/dmesg", 0o755, uroot("dmesg")},
+	{"bin/free", 0o755, uroot("free")},
+	{"bin/grep", 0o755, uroot("grep")},
+	{"bin/hexdump", 0o755, uroot("hexdump")},
+	{"bin/id", 0o755, uroot("id")},
+	{"bin/ip", 0o755, uroot("ip")},
+	{"bin/kill", 0o755, uroot("kill")},
+	{"bin/ls", 0o755, uroot("ls")},
+	{"bin/mount", 0o755, uroot("mount")},
+	{"bin/ps", 0o755, uroot("ps")},
+	{"bin/uname", 0o755, uroot("uname")},
+}
+
 // profiles are all the images that can be built.
 var profiles = []profile{
+	{name: "cpu", fragments: fragments, cmdline: cmdline, svn: svn, built: built, expires: expires, payload: payload},
+	// A shell inside: never for anything that matters, and verifiers refuse it.
 	{
-		name: "cpu",
-		fragments: []string{
-			"00-base", "10-x86", "20-snp", "30-devices", "40-storage", "50-sandbox", "60-network", "70-hardening",
-		},
-		// The seed that a boot loader hands over is the host's: not trusted.
-		// Debian's Yama is off until it is told otherwise.
-		cmdline: "console=ttyS0 panic=-1 quiet random.trust_bootloader=off sysctl.kernel.yama.ptrace_scope=1",
-		svn:     1,
-		built:   "2026-11-23T00:00:00Z",
-		expires: "2027-11-30T00:00:00Z",
-		payload: []file{
-			{"bin", 0o755, directory()},
-			{"bin/runsc", 0o755, runsc()},
-			{"bin/shim", 0o755, program("./agentloader/shim")},
-			{"dev", 0o755, directory()},
-			{"dev/console", 0o600, device(5, 1)},
-			{"dev/null", 0o666, device(1, 3)},
-			{"etc", 0o755, directory()},
-			{"etc/omega", 0o755, directory()},
-			{"etc/omega/image.json", 0o444, identity()},
-			{"etc/omega/policy.json", 0o444, policy("json")},
-			{"etc/omega/policy.wasm", 0o444, policy("wasm")},
-			{"etc/omega/roots.pem", 0o444, roots()},
-			{"init", 0o755, program("./init")},
-			{"proc", 0o555, directory()},
-			{"run", 0o755, directory()},
-			{"sys", 0o555, directory()},
-			{"tmp", 0o755, directory()},
-		},
+		name: "debug", fragments: fragments, cmdline: cmdline, svn: svn, built: built, expires: expires,
+		payload: slices.Concat(payload, debugTools),
 	},
 }
 

@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,10 +28,10 @@ var goSettings = []string{
 	"GOFLAGS=", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN=local",
 }
 
-// goBuild compiles the program pkg of the module in dir to out, and refuses a
-// result that may not go into the image.
-func goBuild(ctx context.Context, dir, pkg, out string) error {
-	args := append(append([]string{"go", "build"}, goFlags...), "-o", out, pkg)
+// goBuild compiles the program pkg of the module in dir to out, with more flags
+// than those of all, and refuses a result that may not go into the image.
+func goBuild(ctx context.Context, dir, pkg, out string, more ...string) error {
+	args := slices.Concat([]string{"go", "build"}, goFlags, more, []string{"-o", out, pkg})
 	env := append(os.Environ(), goSettings...) // the last one of a name counts
 	if err := run(ctx, job{dir: dir, env: env, args: args}); err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
@@ -66,31 +67,39 @@ func CheckProgram(path, dir string) error {
 	return nil
 }
 
+// programSettings are what the linker notes about every program of an image,
+// no more and no less.
+var programSettings = map[string]string{
+	"-buildmode": "exe", "-compiler": "gc", "-trimpath": "true", "CGO_ENABLED": "0", "GOAMD64": "v1", "GOARCH": "amd64", "GOOS": "linux",
+}
+
 // checkSettings reads what the Go linker wrote about the build.
 func checkSettings(list []debug.BuildSetting) error {
-	want := map[string]string{"CGO_ENABLED": "0", "-trimpath": "true", "GOARCH": "amd64", "GOOS": "linux"}
+	missing := maps.Clone(programSettings)
 	for _, s := range list {
+		want, ok := programSettings[s.Key]
+		switch {
 		// An old go line in go.mod turns on TLS 1.0 and 1024-bit RSA this way.
-		if s.Key == "DefaultGODEBUG" {
+		case s.Key == "DefaultGODEBUG":
 			return fmt.Errorf("weakened by DefaultGODEBUG=%s", s.Value)
-		}
-		if strings.HasPrefix(s.Key, "vcs") {
+		case strings.HasPrefix(s.Key, "vcs"):
 			return fmt.Errorf("carries %s, which depends on the checkout", s.Key)
+		case !ok:
+			return fmt.Errorf("built with %s=%s, which no program of an image is", s.Key, s.Value)
+		case s.Value != want:
+			return fmt.Errorf("built with %s=%s, want %s", s.Key, s.Value, want)
 		}
-		if v, ok := want[s.Key]; ok {
-			if v != s.Value {
-				return fmt.Errorf("built with %s=%s, want %s", s.Key, s.Value, v)
-			}
-			delete(want, s.Key)
-		}
+		delete(missing, s.Key)
 	}
-	if len(want) > 0 {
-		return fmt.Errorf("does not say how it was built: %d settings are missing", len(want))
+	if len(missing) > 0 {
+		return fmt.Errorf("does not say how it was built: %d settings are missing", len(missing))
 	}
 	return nil
 }
 
-// checkStatic refuses what needs a loader or libraries, which the image lacks.
+// checkStatic refuses what needs a loader or libraries, which the image lacks,
+// and what was linked with other flags: those that the linker does not note
+// show in the sections for symbols and build identities.
 func checkStatic(b []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
@@ -99,32 +108,64 @@ func checkStatic(b []byte) error {
 	if slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC }) {
 		return errors.New("linked dynamically")
 	}
+	for _, name := range []string{".symtab", ".debug_info", ".note.go.buildid", ".note.gnu.build-id"} {
+		if f.Section(name) != nil {
+			return fmt.Errorf("linked with other flags: it has a section %s", name)
+		}
+	}
 	return nil
 }
 
-// Our gVisor: its module in the source tree, and all files of it.
+// Our gVisor and the tools of the debug profile: their modules in the source
+// tree, and all files of those.
 var (
 	runscModule = filepath.Join("images", "runsc")
 	runscFiles  = []string{"go.mod", "go.sum", "main.go"}
+	debugModule = filepath.Join("images", "debug")
+	debugFiles  = []string{"go.mod", "go.sum"}
 )
 
 // Runsc returns the path of our gVisor, built from the module in images/runsc
 // of the source tree.
 func Runsc(ctx context.Context, source string, c *cache.Cache, r Report) (string, error) {
-	module := filepath.Join(source, runscModule)
-	parts := [][]byte{[]byte(runtime.Version()), []byte(strings.Join(goFlags, " ")), []byte(strings.Join(goSettings, " "))}
-	for _, name := range runscFiles {
-		b, err := os.ReadFile(filepath.Join(module, name))
+	m := module{dir: filepath.Join(source, runscModule), files: runscFiles, kind: "runsc"}
+	return m.build(ctx, ".", "runsc", c, r)
+}
+
+// debugTool returns the path of a command of u-root, built from the module in
+// images/debug of the source tree. The shell has no line editor of its own: the
+// terminal's is enough.
+func debugTool(ctx context.Context, source, name string, c *cache.Cache, r Report) (string, error) {
+	m := module{
+		dir: filepath.Join(source, debugModule), files: debugFiles, flags: []string{"-tags=goshsmall"}, kind: "debug-tools",
+	}
+	return m.build(ctx, "github.com/u-root/u-root/cmds/core/"+name, name, c, r)
+}
+
+// A module is a small one beside the main one, whose programs are built once for
+// each state of its files.
+type module struct {
+	dir   string
+	files []string // all that it consists of
+	flags []string // beyond goFlags
+	kind  string   // of the programs, in the cache
+}
+
+func (m *module) build(ctx context.Context, pkg, name string, c *cache.Cache, r Report) (string, error) {
+	flags := strings.Join(slices.Concat(goFlags, m.flags), " ")
+	parts := [][]byte{[]byte(runtime.Version()), []byte(flags), []byte(strings.Join(goSettings, " "))}
+	for _, file := range m.files {
+		b, err := os.ReadFile(filepath.Join(m.dir, file))
 		if err != nil {
-			return "", fmt.Errorf("runsc: %w", err)
+			return "", fmt.Errorf("%s: %w", name, err)
 		}
 		parts = append(parts, b)
 	}
-	key := cache.Key(labelhash.Sum256("omega/runsc-build/v1", parts...))
-	dir, err := c.Dir(ctx, "runsc", key, func(dir string) error {
-		step := r.begin("building runsc")
+	key := cache.Key(labelhash.Sum256("omega/"+name+"-build/v1", parts...))
+	dir, err := c.Dir(ctx, m.kind, key, func(dir string) error {
+		step := r.begin("building " + name)
 		defer step.Done()
-		return goBuild(ctx, module, ".", filepath.Join(dir, "runsc"))
+		return goBuild(ctx, m.dir, pkg, filepath.Join(dir, name), m.flags...)
 	})
-	return filepath.Join(dir, "runsc"), err
+	return filepath.Join(dir, name), err
 }

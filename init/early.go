@@ -101,8 +101,10 @@ func (g *guest) time(context.Context) error {
 	if g.image.Version != imageVersion || g.image.Profile == "" {
 		return fmt.Errorf("%s: version %q, profile %q", imageFile, g.image.Version, g.image.Profile)
 	}
-	_, err = clock.Set(g.image.BuildTime)
-	return err
+	if _, err = clock.Set(g.image.BuildTime); err != nil {
+		return err
+	}
+	return g.debugShell()
 }
 
 func (g *guest) loadPolicy(context.Context) error {
