@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"omega/internal/cache"
 )
@@ -24,8 +25,10 @@ type Options struct {
 	Policy  Policy
 	Roots   []byte // trust roots in PEM; nil takes the pinned public ones
 	Out     string // folder for the artifacts
-	Cache   *cache.Cache
-	Report  Report
+	// PolicyCompiler is the module whose runtime is inside of the policy.
+	PolicyCompiler *debug.Module
+	Cache          *cache.Cache
+	Report         Report
 }
 
 // Policy is the compiled policy that the image carries.
@@ -43,6 +46,9 @@ type Artifacts struct {
 	Manifest  string
 	Config    string // the finished kernel configuration
 	UKI       string // kernel, initrd and command line as one EFI program
+	SPDX      string // what is inside, as SPDX
+	CycloneDX string // the same, as CycloneDX
+	Notices   string // the licences and notices of what is inside
 	Profile   string
 	Arguments string              // the kernel command line itself
 	Digests   map[string][32]byte // SHA-256 of kernel, initrd, cmdline, ovmf, and what else a manifest names
@@ -59,6 +65,7 @@ func At(dir string) *Artifacts {
 	return &Artifacts{
 		Dir: dir, Kernel: file("kernel"), Initrd: file("initrd"), Cmdline: file("cmdline"),
 		OVMF: file("ovmf.fd"), Manifest: file("manifest.json"), Config: file("kernel.config"), UKI: file("omega.efi"),
+		SPDX: file("sbom.spdx.json"), CycloneDX: file("sbom.cdx.json"), Notices: file("NOTICES.txt"),
 		Digests: map[string][32]byte{}, Sizes: map[string]int64{},
 	}
 }
@@ -106,7 +113,14 @@ func Build(ctx context.Context, o Options) (*Artifacts, error) {
 	if a.Inputs, err = collectInputs(ctx, p, o, initrd.entries, kernel); err != nil {
 		return nil, err
 	}
-	return a, a.addUKI(ctx, o.Cache, o.Report)
+	if err := a.addUKI(ctx, o.Cache, o.Report); err != nil {
+		return nil, err
+	}
+	b, err := collectBill(ctx, store, p, o, initrd.entries, a)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.addBill(b)
 }
 
 // addUKI assembles the other artifacts as one EFI program, and says what the

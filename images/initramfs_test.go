@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,13 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
-
-	"omega/internal/skip"
 )
-
-// maxPayload is what the initramfs may take; every page of it is accepted,
-// hashed and unpacked before the guest's first instruction.
-const maxPayload = 32 << 20
 
 func sample() []entry {
 	return []entry{
@@ -158,45 +153,6 @@ func octal(mode uint64) string {
 	return s
 }
 
-// What `omega build` left is looked at as it is, where there is one.
-func TestBuiltInitramfsHoldsThePayloadAndIsSmall(t *testing.T) {
-	a := At(filepath.Join("..", "build", "cpu"))
-	b, err := os.ReadFile(a.Initrd)
-	if err != nil {
-		skip.Missing(t, "no image is built; `omega build` makes one")
-	}
-	if len(b) > maxPayload {
-		t.Errorf("the initramfs has %d bytes, more than %d", len(b), maxPayload)
-	}
-	r, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(1<<30))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	raw, err := r.DecodeAll(b, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := profileNamed("cpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got, want []string
-	for _, rec := range records {
-		got = append(got, rec.Name)
-	}
-	for _, f := range p.payload {
-		want = append(want, f.path)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("payload: %s", diff)
-	}
-}
-
 func TestProgramsOfTheImageAreWhatAnImageMayCarry(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles programs")
@@ -217,8 +173,11 @@ func main() { fmt.Println("hello", where) }
 		{"ours", good, goFlags, "CGO_ENABLED=0", ""},
 		{"an old go line weakens TLS", "module probe\n\ngo 1.19\n", goFlags, "CGO_ENABLED=0", "DefaultGODEBUG"},
 		{"paths not trimmed", good, []string{"-buildvcs=false"}, "CGO_ENABLED=0", "settings are missing"},
-		{"position independent, with a loader", good, append([]string{"-buildmode=pie"}, goFlags...), "CGO_ENABLED=0", "linked dynamically"},
-		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-X main.where="+dir+"/e/main.go"), "CGO_ENABLED=0", "names its build folder"},
+		{"position independent, with a loader", good, append([]string{"-buildmode=pie"}, goFlags...), "CGO_ENABLED=0", "-buildmode=pie"},
+		{"symbols kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-buildid="}, "CGO_ENABLED=0", "other flags"},
+		{"an identity kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, "CGO_ENABLED=0", "other flags"},
+		{"with a tag", good, append([]string{"-tags=netgo"}, goFlags...), "CGO_ENABLED=0", "-tags=netgo"},
+		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-s -w -buildid= -X main.where="+dir+"/e/main.go"), "CGO_ENABLED=0", "names its build folder"},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -240,6 +199,24 @@ func main() { fmt.Println("hello", where) }
 			}
 			expect(t, CheckProgram(out, work), tt.want)
 		})
+	}
+}
+
+func TestProgramsWithALoaderOrOtherSettingsAreRefused(t *testing.T) {
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Skip("no /bin/sh")
+	}
+	expect(t, checkStatic(shell), "linked dynamically")
+	var good []debug.BuildSetting
+	for k, v := range programSettings {
+		good = append(good, debug.BuildSetting{Key: k, Value: v})
+	}
+	expect(t, checkSettings(good), "")
+	expect(t, checkSettings(good[1:]), "1 settings are missing")
+	for key, want := range map[string]string{"GOAMD64": "GOAMD64=other", "GOEXPERIMENT": "no program", "vcs.revision": "checkout", "DefaultGODEBUG": "weakened"} {
+		list := append(slices.DeleteFunc(slices.Clone(good), func(s debug.BuildSetting) bool { return s.Key == key }), debug.BuildSetting{Key: key, Value: "other"})
+		expect(t, checkSettings(list), want)
 	}
 }
 

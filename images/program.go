@@ -28,10 +28,10 @@ var goSettings = []string{
 	"GOFLAGS=", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN=local",
 }
 
-// goBuild compiles the program pkg of the module in dir to out, with more flags
-// than those of all, and refuses a result that may not go into the image.
-func goBuild(ctx context.Context, dir, pkg, out string, more ...string) error {
-	args := slices.Concat([]string{"go", "build"}, goFlags, more, []string{"-o", out, pkg})
+// goBuild compiles the program pkg of the module in dir to out, and refuses a
+// result that may not go into the image.
+func goBuild(ctx context.Context, dir, pkg, out string) error {
+	args := slices.Concat([]string{"go", "build"}, goFlags, []string{"-o", out, pkg})
 	env := append(os.Environ(), goSettings...) // the last one of a name counts
 	if err := run(ctx, job{dir: dir, env: env, args: args}); err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
@@ -133,12 +133,9 @@ func Runsc(ctx context.Context, source string, c *cache.Cache, r Report) (string
 }
 
 // debugTool returns the path of a command of u-root, built from the module in
-// images/debug of the source tree. The shell has no line editor of its own: the
-// terminal's is enough.
+// images/debug of the source tree.
 func debugTool(ctx context.Context, source, name string, c *cache.Cache, r Report) (string, error) {
-	m := module{
-		dir: filepath.Join(source, debugModule), files: debugFiles, flags: []string{"-tags=goshsmall"}, kind: "debug-tools",
-	}
+	m := module{dir: filepath.Join(source, debugModule), files: debugFiles, kind: "debug-tools"}
 	return m.build(ctx, "github.com/u-root/u-root/cmds/core/"+name, name, c, r)
 }
 
@@ -147,13 +144,11 @@ func debugTool(ctx context.Context, source, name string, c *cache.Cache, r Repor
 type module struct {
 	dir   string
 	files []string // all that it consists of
-	flags []string // beyond goFlags
 	kind  string   // of the programs, in the cache
 }
 
 func (m *module) build(ctx context.Context, pkg, name string, c *cache.Cache, r Report) (string, error) {
-	flags := strings.Join(slices.Concat(goFlags, m.flags), " ")
-	parts := [][]byte{[]byte(runtime.Version()), []byte(flags), []byte(strings.Join(goSettings, " "))}
+	parts := [][]byte{[]byte(runtime.Version()), []byte(strings.Join(goFlags, " ")), []byte(strings.Join(goSettings, " "))}
 	for _, file := range m.files {
 		b, err := os.ReadFile(filepath.Join(m.dir, file))
 		if err != nil {
@@ -165,7 +160,7 @@ func (m *module) build(ctx context.Context, pkg, name string, c *cache.Cache, r 
 	dir, err := c.Dir(ctx, m.kind, key, func(dir string) error {
 		step := r.begin("building " + name)
 		defer step.Done()
-		return goBuild(ctx, m.dir, pkg, filepath.Join(dir, name), m.flags...)
+		return goBuild(ctx, m.dir, pkg, filepath.Join(dir, name))
 	})
 	return filepath.Join(dir, name), err
 }

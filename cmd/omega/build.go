@@ -76,7 +76,7 @@ func build(ctx context.Context, e *env, o buildOptions) (*images.Artifacts, erro
 	}
 	a, err := images.Build(ctx, images.Options{
 		Source: source, Profile: o.Profile, Out: o.Out, Cache: c, Roots: roots, Report: e.imageSteps,
-		Policy: images.Policy{JSON: compiled.JSON, Wasm: compiled.Wasm},
+		Policy: images.Policy{JSON: compiled.JSON, Wasm: compiled.Wasm}, PolicyCompiler: linkedModule("github.com/open-policy-agent/opa"),
 	})
 	if err != nil {
 		return nil, err

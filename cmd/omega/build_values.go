@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"omega/attest/measure"
 	"omega/images"
@@ -63,4 +64,18 @@ func predictedPCRs(a *images.Artifacts) ([]images.PCR, error) {
 		}
 	}
 	return list, nil
+}
+
+// linkedModule is the module called path that this program was linked with.
+func linkedModule(path string) *debug.Module {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m
+		}
+	}
+	return nil
 }
