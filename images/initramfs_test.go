@@ -177,7 +177,7 @@ func main() { fmt.Println("hello", where) }
 		{"symbols kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-buildid="}, "CGO_ENABLED=0", "other flags"},
 		{"an identity kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, "CGO_ENABLED=0", "other flags"},
 		{"with a tag", good, append([]string{"-tags=netgo"}, goFlags...), "CGO_ENABLED=0", "-tags=netgo"},
-		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-s -w -buildid= -X main.where="+dir+"/e/main.go"), "CGO_ENABLED=0", "names its build folder"},
+		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-s -w -buildid= -X main.where=WORK/main.go"), "CGO_ENABLED=0", "names its build folder"},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,7 +191,11 @@ func main() { fmt.Println("hello", where) }
 				}
 			}
 			out := filepath.Join(work, "probe")
-			cmd := exec.Command("go", append(append([]string{"build"}, tt.flags...), "-o", out, ".")...)
+			args := append(append([]string{"build"}, tt.flags...), "-o", out, ".")
+			for i := range args {
+				args[i] = strings.ReplaceAll(args[i], "WORK", work)
+			}
+			cmd := exec.Command("go", args...)
 			cmd.Dir = work
 			cmd.Env = append(append(os.Environ(), goSettings...), tt.env)
 			if said, err := cmd.CombinedOutput(); err != nil {
