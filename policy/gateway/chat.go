@@ -75,9 +75,9 @@ func (l *link) model(name string) (policy.Model, bool) {
 // models lists what the bundle declares and some permit could allow.
 func (l *link) models() []string {
 	var out []string
-	for _, p := range l.rule.Permits {
-		if p.Action == policy.ActionChat && slices.Contains(l.agent.Models, p.Resource) && !slices.Contains(out, p.Resource) {
-			out = append(out, p.Resource)
+	for _, name := range l.agent.Models {
+		if l.permits(policy.ActionChat, name) && !slices.Contains(out, name) {
+			out = append(out, name)
 		}
 	}
 	slices.Sort(out)

@@ -412,3 +412,22 @@ func hostOf(t *testing.T, raw string) string {
 	}
 	return u.Host
 }
+
+// readSSE reads a message that comes as JSON or as the last event of a stream.
+func readSSE(t *testing.T, resp *http.Response) []byte {
+	t.Helper()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		return b
+	}
+	var last []byte
+	for line := range bytes.Lines(b) {
+		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok && len(bytes.TrimSpace(data)) > 0 {
+			last = data
+		}
+	}
+	return last
+}

@@ -78,8 +78,8 @@ type Gateway struct {
 
 // state is what an instance did; it outlives a link.
 type state struct {
-	mu     sync.Mutex // held from the decision until its count is kept
-	counts map[string]int
+	mu sync.Mutex // held from the decision until its use is kept
+	*policy.State
 }
 
 // New checks the configuration and prepares the upstream connections.
@@ -146,12 +146,12 @@ func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) err
 }
 
 // state returns what is kept of an instance.
-func (g *Gateway) state(instance string) *state {
+func (g *Gateway) state(name, instance string) *state {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.states[instance]
 	if s == nil {
-		s = &state{counts: map[string]int{}}
+		s = &state{State: policy.NewState(g.cfg.Document, name, instance)}
 		g.states[instance] = s
 	}
 	return s

@@ -18,7 +18,12 @@ const (
 	headerMethod   = "Mcp-Method"
 	headerName     = "Mcp-Name"
 	headerParam    = "Mcp-Param-"
-	metaRevision   = "io.modelcontextprotocol/protocolVersion"
+
+	metaRevision     = "io.modelcontextprotocol/protocolVersion"
+	metaClient       = "io.modelcontextprotocol/clientInfo"
+	metaCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	metaLevel        = "io.modelcontextprotocol/logLevel"
+	metaSubscription = "io.modelcontextprotocol/subscriptionId"
 )
 
 // checkHeaders refuses a request whose headers say something else than its body.
@@ -34,17 +39,39 @@ func (c *mcpCall) checkHeaders(h http.Header) *rpcError {
 		fault.Data = map[string]any{"supported": revisions, "requested": clip(c.revision, 40)}
 		return fault
 	}
-	meta, name, fault := c.peek()
+	name, fault := c.peek()
 	if fault != nil {
 		return fault
 	}
-	if said, ok := meta[metaRevision]; ok && string(said) != `"`+c.revision+`"` {
+	if said, ok := c.meta[metaRevision]; ok && string(said) != `"`+c.revision+`"` {
 		return rpcErrorf(http.StatusBadRequest, codeHeader, "%s and _meta name different protocol versions", headerRevision)
 	}
-	if fault := c.mirror(h, headerMethod, c.request.Method, c.revision == rev2026); fault != nil {
+	newest := c.revision == rev2026
+	if fault := c.mirror(h, headerMethod, c.request.Method, newest); fault != nil {
 		return fault
 	}
-	return c.mirror(h, headerName, name, c.revision == rev2026 && c.request.Method == "tools/call")
+	if fault := c.mirror(h, headerName, name, newest && mirrored(c.request.Method) != ""); fault != nil {
+		return fault
+	}
+	for _, part := range []string{metaRevision, metaCapabilities} {
+		if newest && len(c.request.ID) > 0 && len(c.meta[part]) == 0 {
+			return rpcErrorf(http.StatusBadRequest, codeParams, "_meta lacks %s", part)
+		}
+	}
+	return nil
+}
+
+// mirrored is the parameter that Mcp-Name repeats.
+func mirrored(method string) string {
+	if method == "tools/call" {
+		return "name"
+	}
+	for _, m := range methods {
+		if m.name == method {
+			return m.mirrored
+		}
+	}
+	return ""
 }
 
 // mirror demands that a header, where it is given or needed, equals the body.
@@ -60,22 +87,25 @@ func (c *mcpCall) mirror(h http.Header, header, body string, needed bool) *rpcEr
 }
 
 // peek reads the parts of the parameters that headers mirror.
-func (c *mcpCall) peek() (map[string]json.RawMessage, string, *rpcError) {
+func (c *mcpCall) peek() (string, *rpcError) {
 	var p struct {
 		Meta map[string]json.RawMessage `json:"_meta"`
 		Name json.RawMessage            `json:"name"`
+		URI  json.RawMessage            `json:"uri"`
 	}
 	if fault := c.request.params(&p, true); fault != nil {
 		fault.status = http.StatusBadRequest
-		return nil, "", fault
+		return "", fault
 	}
+	c.meta = p.Meta
+	raw := map[string]json.RawMessage{"name": p.Name, "uri": p.URI}[mirrored(c.request.Method)]
 	var name string
-	if c.request.Method == "tools/call" && len(p.Name) > 0 {
-		if err := strictjson.Decode(p.Name, &name, strictjson.Limits{}); err != nil {
-			return nil, "", rpcErrorf(http.StatusBadRequest, codeParams, "tool name is not text")
+	if len(raw) > 0 {
+		if err := strictjson.Decode(raw, &name, strictjson.Limits{}); err != nil {
+			return "", rpcErrorf(http.StatusBadRequest, codeParams, "name or uri is not text")
 		}
 	}
-	return p.Meta, name, nil
+	return name, nil
 }
 
 // binding is a property of a tool's input schema that a header mirrors

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -140,7 +141,7 @@ func FuzzAnswers(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if raw, ours, err := takeAnswer(data, 1); err == nil && ours {
+			if raw, ours, err := (&session{}).takeAnswer(context.Background(), data, message{id: 1}, nil); err == nil && ours {
 				_, _ = addPage(map[string]pin{}, raw)
 			}
 			_, _ = clean(data)

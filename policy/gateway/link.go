@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"path"
 	"strings"
 	"sync"
@@ -26,7 +29,7 @@ type link struct {
 	agent   Agent
 	rule    policy.AgentRule
 	state   *state
-	servers map[string]*server
+	servers map[string]*endpoint
 	calls   sync.WaitGroup
 }
 
@@ -37,7 +40,7 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 	if !ok || agent.Instance == "" {
 		return nil, fmt.Errorf("link: the policy does not name agent %q", agent.Name)
 	}
-	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Instance), servers: map[string]*server{}}
+	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance), servers: map[string]*endpoint{}}
 	for _, t := range agent.Tools {
 		s, ok := g.cfg.Document.Server(t.Server)
 		if !ok || l.servers[t.Server] != nil {
@@ -47,7 +50,7 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 		if err != nil {
 			return nil, fmt.Errorf("link: tools of %s: %w", t.Server, err)
 		}
-		l.servers[t.Server] = &server{Server: s, pins: pins, client: g.clients["server "+s.Name], timeout: g.cfg.Timeout, now: g.cfg.Now}
+		l.servers[t.Server] = l.newEndpoint(s, pins)
 	}
 	return l, nil
 }
@@ -64,6 +67,8 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	server, isMCP := strings.CutPrefix(r.URL.Path, "/mcp/")
 	switch {
+	case !isLoopback(r.Host) || r.Header.Get("Origin") != "" && !isLoopback(originHost(r.Header.Get("Origin"))):
+		l.refuse(w, r, "this is asked for as another host than loopback: a page in a browser may have been rebound to it")
 	case r.URL.RawQuery != "" || r.URL.RawPath != "":
 		l.refuse(w, r, "queries and escaped paths are not forwarded")
 	case isMCP && l.servers[server] != nil:
@@ -77,6 +82,24 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		l.refuse(w, r, "only /mcp/SERVER, /v1/chat/completions and /v1/models lead out of this sandbox")
 	}
+}
+
+// isLoopback says whether a host with or without a port is the agent's own
+// loopback, where the shim listens.
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || host == "gateway" || err == nil && ip.IsLoopback()
+}
+
+func originHost(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // refuse answers what is no call at all, and enters it.
@@ -109,37 +132,31 @@ var errInput = errors.New("arguments are larger than what can be logged")
 // authorize decides one call and enters the intent. Only a permit comes with
 // an intent whose outcome must follow.
 func (l *link) authorize(ctx context.Context, action, resource string, args json.RawMessage) (policy.Decision, *intent, error) {
-	in := policy.Input{
-		Agent:    policy.InputAgent{Name: l.agent.Name, Instance: l.agent.Instance},
-		Action:   action,
-		Resource: resource,
-		Args:     args,
-	}
-	d, text, err := l.decide(ctx, in)
+	i := &intent{link: l}
+	d, text, err := l.decide(ctx, policy.Call{Action: action, Resource: resource, Args: args, Now: l.g.cfg.Now().Unix()}, i)
 	if errors.Is(err, errInput) {
 		return policy.Deny(err.Error()), nil, l.recordRefusal(ctx, action, resource, err.Error())
 	}
 	if err != nil {
 		return policy.Decision{}, nil, err
 	}
-	index, err := l.recordIntent(ctx, in, text, d)
-	if err != nil {
+	if i.index, err = l.recordIntent(ctx, i.input, text, d); err != nil {
 		return policy.Decision{}, nil, fmt.Errorf("intent: %w", err)
 	}
 	if !d.Permit {
 		return d, nil, nil
 	}
-	return d, &intent{link: l, index: index, action: action, resource: resource, rule: d.Rule}, nil
+	return d, i, nil
 }
 
-// decide holds the state from reading the counts to keeping the new one, so
-// that two calls at once cannot both be the last. A count stays when the call
-// fails later: trying is using.
-func (l *link) decide(ctx context.Context, in policy.Input) (policy.Decision, []byte, error) {
+// decide holds the state from reading it to keeping the new use, so that two
+// calls at once cannot both be the last. A use stays when the call fails later:
+// trying is using.
+func (l *link) decide(ctx context.Context, call policy.Call, i *intent) (policy.Decision, []byte, error) {
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
-	in.State.Counts = l.state.counts
-	text, err := in.Encode()
+	i.input = l.state.Input(call)
+	text, err := i.input.Encode()
 	if err != nil {
 		return policy.Decision{}, nil, fmt.Errorf("decision input: %w", err)
 	}
@@ -149,8 +166,6 @@ func (l *link) decide(ctx context.Context, in policy.Input) (policy.Decision, []
 	// An agent that hangs up must not be able to make a decision that replay
 	// does not repeat; the decider has a time limit of its own.
 	d := l.g.cfg.Decider.Decide(context.WithoutCancel(ctx), text)
-	if d.Permit {
-		l.state.counts[d.Rule]++
-	}
+	i.use, i.rule = l.state.Begin(i.input, d), d.Rule
 	return d, text, nil
 }

@@ -5,30 +5,56 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
-// serveMCP ends the agent's side of MCP over streamable HTTP. The agent speaks
-// to the gateway as to a server without sessions; what goes upstream is made
-// anew from the decided call.
-func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, s *server) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		replyError(w, http.StatusMethodNotAllowed, "method_not_allowed", "the gateway sends nothing unasked and keeps no session; use POST")
-		return
+// serveMCP ends the agent's side of MCP over streamable HTTP. What goes to the
+// server is made anew from the decided call.
+func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
+	switch r.Method {
+	case http.MethodPost:
+		l.postMCP(w, r, e)
+	case http.MethodGet:
+		l.streamMCP(w, r, e)
+	case http.MethodDelete:
+		if !e.end(r.Context(), r.Header.Get(headerSession)) {
+			l.noMethod(w, http.StatusNotFound, "no such session")
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		l.noMethod(w, http.StatusMethodNotAllowed, "use POST")
 	}
+}
+
+func (l *link) noMethod(w http.ResponseWriter, status int, why string) {
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	replyError(w, status, "method_not_allowed", why)
+}
+
+func (l *link) postMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	body, err := readBody(r, maxCall)
 	if err != nil {
-		l.refuseRPC(w, r, s, nil, rpcErrorf(http.StatusBadRequest, codeParse, "request: %v", err))
+		l.refuseRPC(w, r, e, nil, rpcErrorf(http.StatusBadRequest, codeParse, "request: %v", err))
 		return
 	}
 	m, fault := parseRequest(body)
 	if fault != nil {
-		l.refuseRPC(w, r, s, nil, fault)
+		l.refuseRPC(w, r, e, nil, fault)
 		return
 	}
-	c := &mcpCall{link: l, server: s, request: m}
-	if fault := c.checkHeaders(r.Header); fault != nil {
-		l.refuseRPC(w, r, s, m.ID, fault)
+	if m.isAnswer() {
+		l.serveAnswer(w, r, e, m)
+		return
+	}
+	c := &mcpCall{link: l, endpoint: e, request: m, out: &outlet{w: w, timeout: l.g.cfg.Timeout}}
+	if fault = c.checkHeaders(r.Header); fault == nil {
+		c.session, fault = e.session(r.Header.Get(headerSession), c.revision)
+	}
+	if fault != nil {
+		l.refuseRPC(w, r, e, m.ID, fault)
 		return
 	}
 	if strings.HasPrefix(m.Method, "notifications/") {
@@ -36,92 +62,160 @@ func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, s *server) {
 		return
 	}
 	result, fault := c.handle(r)
-	if fault != nil && fault.Code != codeInternal {
-		l.refuseRPC(w, r, s, m.ID, fault)
+	if fault != nil && c.revision == rev2026 && fault.status == http.StatusOK {
+		fault.status = statusOf(fault.Code)
+	}
+	if fault != nil && !fault.entered {
+		l.refuseRPC(w, r, e, m.ID, fault)
 		return
 	}
-	replyRPC(w, m.ID, result, fault)
+	c.out.finish(m.ID, result, fault)
+}
+
+// statusOf is the HTTP status of an error from 2026-07-28 on.
+func statusOf(code int) int {
+	switch code {
+	case codeNoMethod:
+		return http.StatusNotFound
+	case codeParse, codeInvalid, codeParams, codeHeader, codeCapability, codeUnsupported:
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
 }
 
 // refuseRPC enters and answers what the policy was not asked about.
-func (l *link) refuseRPC(w http.ResponseWriter, r *http.Request, s *server, id json.RawMessage, fault *rpcError) {
-	if err := l.recordRefusal(r.Context(), "mcp", s.Name, fault.Message); err != nil {
+func (l *link) refuseRPC(w http.ResponseWriter, r *http.Request, e *endpoint, id json.RawMessage, fault *rpcError) {
+	if err := l.recordRefusal(r.Context(), "mcp", e.Name, fault.Message); err != nil {
 		l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
 		fault = rpcErrorf(http.StatusServiceUnavailable, codeInternal, "%s", withheld(err))
 	}
 	replyRPC(w, id, nil, fault)
 }
 
+// streamMCP is GET: what a server says unasked, in a session of 2025-11-25 or
+// 2025-06-18, where the policy permits any of it.
+func (l *link) streamMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
+	id := r.Header.Get(headerSession)
+	if id == "" || !l.mayHear(e.Name) {
+		l.noMethod(w, http.StatusMethodNotAllowed, "the policy lets this server say nothing unasked; use POST")
+		return
+	}
+	s, fault := e.session(id, "")
+	if fault != nil {
+		l.refuseRPC(w, r, e, nil, fault)
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	resp, err := s.listen(r.Context())
+	if err != nil {
+		l.noMethod(w, http.StatusMethodNotAllowed, "the server says nothing unasked")
+		return
+	}
+	defer resp.Body.Close()
+	relay := &relay{link: l, endpoint: e, out: &outlet{w: w, timeout: l.g.cfg.Timeout}, caps: s.caps}
+	if err := relay.out.open(); err != nil {
+		return
+	}
+	for events := newEvents(resp.Body, maxAnswer); err == nil; {
+		var data []byte
+		if data, err = events.next(); err == nil {
+			events.rest = maxAnswer // a stream may be long, its events may not
+			_, _, err = s.takeAnswer(r.Context(), data, message{}, relay)
+		}
+	}
+	if err := relay.finish(r.Context()); err != nil {
+		l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
+	}
+}
+
 // mcpCall is one request on its way.
 type mcpCall struct {
 	link     *link
-	server   *server
+	endpoint *endpoint
+	session  *session
 	request  *request
+	out      *outlet
 	revision string // "" for a request before negotiation
 	headers  http.Header
+	meta     map[string]json.RawMessage
 }
 
 // handle does what the method asks for.
 func (c *mcpCall) handle(r *http.Request) (any, *rpcError) {
-	switch c.request.Method {
-	case "initialize":
+	old := c.revision != rev2026
+	switch m := c.request.Method; {
+	case m == "initialize" && old:
 		return c.initialize()
-	case "server/discover":
-		return c.discover()
-	case "ping":
+	case m == "ping" && old:
 		return c.complete(map[string]any{}), nil
-	case "tools/list":
+	case m == "server/discover":
+		return c.discover()
+	case m == "tools/list":
 		return c.listTools(r.Context())
-	case "tools/call":
+	case m == "tools/call":
 		return c.callTool(r.Context())
+	default:
+		for _, known := range methods {
+			if known.name == m && (old && known.old || !old && known.new) {
+				return c.pass(r.Context(), known)
+			}
+		}
 	}
-	return nil, rpcErrorf(http.StatusOK, codeNoMethod, "the gateway does not pass %s; tools/list and tools/call are", c.request.Method)
+	return nil, rpcErrorf(http.StatusOK, codeNoMethod, "the gateway does not pass %s", c.request.Method)
 }
 
 // initialize answers for the server: its own words about itself are not part of
 // what was signed, so they do not reach the agent.
 func (c *mcpCall) initialize() (any, *rpcError) {
 	var p struct {
-		ProtocolVersion string `json:"protocolVersion"`
+		ProtocolVersion string                     `json:"protocolVersion"`
+		Capabilities    map[string]json.RawMessage `json:"capabilities"`
 	}
 	if fault := c.request.params(&p, true); fault != nil {
 		return nil, fault
-	}
-	if c.revision == rev2026 {
-		return nil, rpcErrorf(http.StatusOK, codeNoMethod, "%s has no initialize", rev2026)
 	}
 	revision := rev2025
 	if p.ProtocolVersion == rev0618 {
 		revision = rev0618
 	}
+	c.out.w.Header().Set(headerSession, c.endpoint.open(revision, c.link.capabilities(c.endpoint.Name, p.Capabilities)))
 	return map[string]any{
 		"protocolVersion": revision,
-		"capabilities":    map[string]any{"tools": map[string]any{}},
+		"capabilities":    c.link.offers(c.endpoint.Name),
 		"serverInfo":      c.info(),
 	}, nil
 }
 
 // discover is the handshake of 2026-07-28.
 func (c *mcpCall) discover() (any, *rpcError) {
-	return c.complete(map[string]any{
+	return c.listed(map[string]any{
 		"supportedVersions": revisions,
-		"capabilities":      map[string]any{"tools": map[string]any{}},
-		"ttlMs":             0,
-		"cacheScope":        "private",
+		"capabilities":      c.link.offers(c.endpoint.Name),
 	}), nil
 }
 
 func (c *mcpCall) info() map[string]any {
-	return map[string]any{"name": c.server.Name, "version": "omega"}
+	return map[string]any{"name": c.endpoint.Name, "version": "omega"}
 }
 
 // complete adds what 2026-07-28 wants in every result.
 func (c *mcpCall) complete(result map[string]any) map[string]any {
 	if c.revision == rev2026 {
-		result["resultType"] = "complete"
+		if _, given := result["resultType"]; !given {
+			result["resultType"] = "complete"
+		}
 		result["_meta"] = map[string]any{"io.modelcontextprotocol/serverInfo": c.info()}
 	}
 	return result
+}
+
+// listed adds what 2026-07-28 wants in a result that could be kept: nobody keeps
+// one, since the next decision may differ.
+func (c *mcpCall) listed(result map[string]any) map[string]any {
+	if c.revision == rev2026 {
+		result["ttlMs"], result["cacheScope"] = 0, "private"
+	}
+	return c.complete(result)
 }
 
 // tell makes a tool result of words, which is the form that models read.

@@ -13,6 +13,9 @@ import (
 	"omega/policy/provenance"
 )
 
+// meta26 is what 2026-07-28 wants in every request.
+const meta26 = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
+
 const init2025 = `{"jsonrpc":"2.0","id":"a","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"SECRET","version":"1"}}}`
 
 func TestCallsPassInEveryPairOfRevisions(t *testing.T) {
@@ -25,10 +28,10 @@ func TestCallsPassInEveryPairOfRevisions(t *testing.T) {
 		for _, revision := range []string{"2026-07-28", "2025-11-25", "2025-06-18"} {
 			t.Run(name+" for an agent of "+revision, func(t *testing.T) {
 				w := newWorld(t, server)
-				header := []string{"Mcp-Protocol-Version", revision, "Mcp-Session-Id", "SECRET"}
+				header := []string{"Mcp-Protocol-Version", revision, "X-Agent", "SECRET"}
 				meta := ""
 				if revision == "2026-07-28" {
-					meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"SECRET"}},`
+					meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"SECRET"},"io.modelcontextprotocol/clientCapabilities":{"sampling":{},"extensions":{"SECRET":{}}}},`
 				}
 				post := func(method, params string, more ...string) string {
 					h := append(append([]string{}, header...), more...)
@@ -82,7 +85,7 @@ func TestHandshakesEndAtTheGateway(t *testing.T) {
 	if r := w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","method":"notifications/initialized"}`); r.status != http.StatusAccepted || r.body != "" {
 		t.Errorf("initialized: %d %s", r.status, r.body)
 	}
-	r = w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`, "Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "server/discover")
+	r = w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{`+meta26+`}}`, "Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "server/discover")
 	if r.status != 200 || !strings.Contains(r.body, `"supportedVersions":["2026-07-28","2025-11-25","2025-06-18"]`) {
 		t.Errorf("discover: %d %s", r.status, r.body)
 	}
@@ -141,6 +144,7 @@ func TestLimitHoldsWhenCallsComeAtOnce(t *testing.T) {
 
 func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 	callBody := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{"path":"/data/public/a"}}}`
+	call26 := strings.Replace(callBody, `"params":{`, `"params":{`+meta26+",", 1)
 	v26 := []string{"Mcp-Protocol-Version", "2026-07-28"}
 	tests := []struct {
 		name, method, path, body string
@@ -148,14 +152,16 @@ func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 		status                   int
 		want                     string
 	}{
-		{"header names another tool", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "delete"), 400, "-32020"},
-		{"header names another method", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "ping", "Mcp-Name", "read"), 400, "-32020"},
-		{"no method header", "POST", "/mcp/files", callBody, append(v26, "Mcp-Name", "read"), 400, "-32020"},
-		{"no name header", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "tools/call"), 400, "-32020"},
-		{"name header twice", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "read", "Mcp-Name", "delete"), 400, "-32020"},
+		{"header names another tool", "POST", "/mcp/files", call26, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "delete"), 400, "-32020"},
+		{"header names another method", "POST", "/mcp/files", call26, append(v26, "Mcp-Method", "ping", "Mcp-Name", "read"), 400, "-32020"},
+		{"no method header", "POST", "/mcp/files", call26, append(v26, "Mcp-Name", "read"), 400, "-32020"},
+		{"no name header", "POST", "/mcp/files", call26, append(v26, "Mcp-Method", "tools/call"), 400, "-32020"},
+		{"name header twice", "POST", "/mcp/files", call26, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "read", "Mcp-Name", "delete"), 400, "-32020"},
 		{"wrong name in an old revision", "POST", "/mcp/files", callBody, []string{"Mcp-Name", "delete"}, 400, "-32020"},
 		{"revisions differ", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25"}}}`, append(v26, "Mcp-Method", "ping"), 400, "-32020"},
-		{"param header without a binding", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "read", "Mcp-Param-Path", "/etc"), 400, "-32020"},
+		{"param header without a binding", "POST", "/mcp/files", call26, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "read", "Mcp-Param-Path", "/etc"), 400, "-32020"},
+		{"no capabilities", "POST", "/mcp/files", callBody, append(v26, "Mcp-Method", "tools/call", "Mcp-Name", "read"), 400, "-32602"},
+		{"unknown session", "POST", "/mcp/files", callBody, []string{"Mcp-Session-Id", "x"}, 404, "no such session"},
 		{"unknown revision", "POST", "/mcp/files", callBody, []string{"Mcp-Protocol-Version", "2027-01-01"}, 400, "-32022"},
 		{"duplicate key", "POST", "/mcp/files", strings.Replace(callBody, `"path":`, `"path":"/etc/passwd","path":`, 1), nil, 400, "duplicate key"},
 		{"duplicate method by case", "POST", "/mcp/files", strings.Replace(callBody, `"id":1`, `"id":1,"Method":"ping"`, 1), nil, 400, "unknown field"},
@@ -165,12 +171,12 @@ func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 		{"too long", "POST", "/mcp/files", strings.Replace(callBody, "/a", "/"+strings.Repeat("a", 128<<10), 1), nil, 400, "longer than the limit"},
 		{"inexact number", "POST", "/mcp/files", strings.Replace(callBody, `"/data/public/a"`, `9007199254740993`, 1), nil, 200, "beyond 2^53"},
 		{"larger than an entry", "POST", "/mcp/files", strings.Replace(callBody, "/a", "/"+strings.Repeat("a", 50<<10), 1), nil, 200, "larger than what can be logged"},
-		{"an answer instead of a request", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"result":{}}`, nil, 400, "unknown field"},
+		{"an answer instead of a request", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"result":{}}`, nil, 400, "nobody asked this"},
 		{"object as id", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":{"x":1},"method":"ping"}`, nil, 400, "id is neither"},
 		{"null id", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, nil, 400, "id is neither"},
 		{"call without id", "POST", "/mcp/files", strings.Replace(callBody, `"id":1,`, "", 1), nil, 400, "needs an id"},
 		{"unknown parameter", "POST", "/mcp/files", strings.Replace(callBody, `"name"`, `"task":{},"name"`, 1), nil, 200, "unknown field"},
-		{"other method", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}`, nil, 200, "-32601"},
+		{"other method", "POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"tasks/list"}`, nil, 200, "-32601"},
 		{"not json", "POST", "/mcp/files", "x", []string{"Content-Type", "text/plain"}, 400, "error"},
 		{"unknown server", "POST", "/mcp/mail", callBody, nil, 403, "no tool server of this name"},
 		{"other path", "GET", "/metadata", "", nil, 403, "only /mcp/SERVER"},
@@ -193,10 +199,26 @@ func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 	}
 }
 
+func TestWhatThePolicyDoesNotNameIsDenied(t *testing.T) {
+	for method, params := range map[string]string{
+		"resources/list": `{}`, "resources/templates/list": `{}`, "resources/read": `{"uri":"file:///etc/passwd"}`,
+		"resources/subscribe": `{"uri":"file:///x"}`, "prompts/list": `{}`, "prompts/get": `{"name":"x"}`,
+		"completion/complete": `{"ref":{"type":"ref/prompt","name":"x"},"argument":{"name":"a","value":"b"}}`,
+		"logging/setLevel":    `{"level":"debug"}`,
+	} {
+		w := newWorld(t)
+		r := w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":`+params+`}`)
+		if r.status != 200 || !strings.Contains(r.body, "denied by policy") || len(w.files.seen) != 0 {
+			t.Errorf("%s: %d %s, upstream saw %d", method, r.status, r.body, len(w.files.seen))
+		}
+		w.wantLog("intent deny")
+	}
+}
+
 func TestOnlyPostSpeaksMCP(t *testing.T) {
 	w := newWorld(t)
-	for _, method := range []string{"GET", "DELETE", "PUT"} {
-		if r := w.do(method, "/mcp/files", ""); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
+	for method, want := range map[string]int{"GET": http.StatusMethodNotAllowed, "DELETE": http.StatusNotFound, "PUT": http.StatusMethodNotAllowed} {
+		if r := w.do(method, "/mcp/files", ""); r.status != want || (r.header.Get("Allow") == "POST") != (want == http.StatusMethodNotAllowed) {
 			t.Errorf("%s: %d %s", method, r.status, r.body)
 		}
 	}
@@ -314,7 +336,7 @@ func TestForgottenSessionIsOpenedOnceMore(t *testing.T) {
 
 func TestParamHeadersMirrorTheArguments(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.files.stateless = true })
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"region","arguments":{"region":"eü"}}}`
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"region","arguments":{"region":"eü"},` + meta26 + `}}`
 	base := []string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "region"}
 	for value, want := range map[string]string{"": "is missing", "us": "not what the arguments say"} {
 		h := base

@@ -24,10 +24,11 @@ const (
 
 // intent is a permitted call that has been entered.
 type intent struct {
-	link             *link
-	index            uint64
-	action, resource string
-	rule             string
+	link  *link
+	index uint64
+	input policy.Input
+	use   policy.Use
+	rule  string
 }
 
 // result is what an outcome says: enough to compare, nothing to read.
@@ -36,11 +37,14 @@ type result struct {
 	Bytes  int    `json:"bytes,omitempty"`
 	SHA256 string `json:"sha256,omitempty"` // of what was given to the agent
 	Error  string `json:"error,omitempty"`
+
+	body  []byte        // what was given out, for the state alone
+	usage *policy.Usage // of a model
 }
 
 func delivered(body []byte) result {
 	sum := sha256.Sum256(body)
-	return result{Status: "ok", Bytes: len(body), SHA256: hex.EncodeToString(sum[:])}
+	return result{Status: "ok", Bytes: len(body), SHA256: hex.EncodeToString(sum[:]), body: body}
 }
 
 func failed(status string, why string) result {
@@ -74,9 +78,22 @@ func (l *link) recordRefusal(ctx context.Context, action, resource, reason strin
 	return err
 }
 
-// outcome enters what came of an intent.
+// heard keeps that the agent is about to learn something of the other side,
+// before the first byte of it goes out: labels only grow.
+func (i *intent) heard(o policy.Outcome) {
+	i.link.state.mu.Lock()
+	defer i.link.state.mu.Unlock()
+	i.link.state.Finish(i.input, i.use, o)
+}
+
+// outcome keeps what an answer means for later calls and enters what came of
+// an intent. An error text of the other side is an answer too; a refusal of the
+// gateway's own is not.
 func (i *intent) outcome(ctx context.Context, r result) error {
-	e := i.link.entry(provenance.KindOutcome, i.action, i.resource)
+	if r.Status != "refused" {
+		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body})
+	}
+	e := i.link.entry(provenance.KindOutcome, i.input.Action, i.input.Resource)
 	raw, err := strictjson.Canonical(r)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ const (
 	codeParams      = -32602
 	codeInternal    = -32603
 	codeHeader      = -32020 // headers and body differ
+	codeCapability  = -32021 // the client declared no such capability
 	codeUnsupported = -32022 // protocol revision
 )
 
@@ -37,6 +38,7 @@ type rpcError struct {
 	Message string `json:"message"`
 	Data    any    `json:"data,omitempty"`
 	status  int
+	entered bool // an entry of the log says so already
 }
 
 func (e *rpcError) Error() string { return e.Message }
@@ -45,13 +47,18 @@ func rpcErrorf(status, code int, format string, args ...any) *rpcError {
 	return &rpcError{Code: code, Message: clip(fmt.Sprintf(format, args...), 600), status: status}
 }
 
-// request is one JSON-RPC request or notification of an agent.
+// request is one JSON-RPC message of an agent: a request, a notification, or
+// the answer to what a server asked.
 type request struct {
 	JSONRPC string          `json:"jsonrpc"`
 	ID      json.RawMessage `json:"id"`
 	Method  string          `json:"method"`
 	Params  json.RawMessage `json:"params"`
+	Result  json.RawMessage `json:"result"`
+	Error   json.RawMessage `json:"error"`
 }
+
+func (m *request) isAnswer() bool { return m.Method == "" }
 
 // idForm is what MCP allows as an id: a string or an integer.
 var idForm = regexp.MustCompile(`^(-?(0|[1-9][0-9]{0,15})|".{0,200}")$`)
@@ -59,7 +66,7 @@ var idForm = regexp.MustCompile(`^(-?(0|[1-9][0-9]{0,15})|".{0,200}")$`)
 var methodForm = regexp.MustCompile(`^[a-zA-Z0-9/_-]{1,64}$`)
 
 // parseRequest reads exactly one message; a batch is not an object, so it is
-// refused, and so is an answer, since the gateway asks agents nothing.
+// refused.
 func parseRequest(b []byte) (*request, *rpcError) {
 	var m request
 	if err := strictjson.Decode(b, &m, strictjson.Limits{MaxBytes: maxCall}); err != nil {
@@ -68,6 +75,10 @@ func parseRequest(b []byte) (*request, *rpcError) {
 	switch {
 	case m.JSONRPC != "2.0":
 		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "jsonrpc is not 2.0")
+	case len(m.Result) > 0 || len(m.Error) > 0:
+		if m.Method != "" || len(m.Params) > 0 || len(m.Result) > 0 == (len(m.Error) > 0) || !idForm.Match(m.ID) {
+			return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "neither a request nor an answer")
+		}
 	case !methodForm.MatchString(m.Method):
 		return nil, rpcErrorf(http.StatusBadRequest, codeInvalid, "no method")
 	case len(m.ID) > 0 && !idForm.Match(m.ID):
@@ -121,6 +132,9 @@ type answer struct {
 	} `json:"error"`
 }
 
+// maxForeignID bounds what is kept of a server's question until it is answered.
+const maxForeignID = 256
+
 // parseAnswer reads one message of an upstream.
 func parseAnswer(b []byte) (*answer, error) {
 	var a answer
@@ -130,6 +144,9 @@ func parseAnswer(b []byte) (*answer, error) {
 	}
 	if a.JSONRPC != "2.0" {
 		return nil, errors.New("answer is not JSON-RPC 2.0")
+	}
+	if len(a.ID) > maxForeignID {
+		return nil, errors.New("answer has a long id")
 	}
 	return &a, nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"sort"
 	"strings"
 
 	"omega/internal/strictjson"
@@ -59,16 +58,6 @@ func (p pin) same(other pin) bool {
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
-// permitted says whether some permit could allow this agent to call a tool.
-func (l *link) permitted(server, tool string) bool {
-	for _, p := range l.rule.Permits {
-		if p.Action == policy.ActionCall && p.Resource == server+"/"+tool {
-			return true
-		}
-	}
-	return false
-}
-
 // listTools shows the tools that may be called and are what was signed.
 func (c *mcpCall) listTools(ctx context.Context) (any, *rpcError) {
 	var p struct {
@@ -81,43 +70,37 @@ func (c *mcpCall) listTools(ctx context.Context) (any, *rpcError) {
 	if p.Cursor != "" {
 		return nil, rpcErrorf(http.StatusOK, codeParams, "the list has one page; no cursor was given out")
 	}
-	d, in, err := c.link.authorize(ctx, policy.ActionList, c.server.Name, nil)
+	d, in, err := c.link.authorize(ctx, policy.ActionList, c.endpoint.Name, nil)
 	if err != nil {
 		return nil, c.unrecorded(err)
 	}
 	if !d.Permit {
-		return nil, rpcErrorf(http.StatusOK, codeInvalid, "%s", denial("Listing the tools of "+c.server.Name, d.Reasons))
+		fault := rpcErrorf(http.StatusOK, codeInvalid, "%s", denial("Listing the tools of "+c.endpoint.Name, d.Reasons))
+		fault.entered = true
+		return nil, fault
 	}
 	tools, err := c.visible(ctx)
 	if err != nil {
-		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "tools of %s: %s", c.server.Name, outward(err)))
+		return nil, c.fail(ctx, in, err)
 	}
-	result := c.complete(map[string]any{"tools": tools})
-	if c.revision == rev2026 {
-		result["ttlMs"], result["cacheScope"] = 0, "private"
-	}
-	body, err := strictjson.Canonical(result)
-	if err != nil {
-		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "tools have no JSON form"))
-	}
-	return json.RawMessage(body), c.finish(ctx, in, delivered(body), nil)
+	return c.give(ctx, in, c.listed(map[string]any{"tools": tools}))
 }
 
 // visible fetches the server's tools anew and keeps those that may be shown.
 func (c *mcpCall) visible(ctx context.Context) ([]any, error) {
-	offered, err := c.server.tools(ctx, true)
+	offered, err := c.endpoint.tools(ctx, c.session, true)
 	if err != nil {
 		return nil, err
 	}
 	tools := []any{}
-	for _, name := range sortedNames(c.server.pins) {
-		pinned := c.server.pins[name]
-		if !c.link.permitted(c.server.Name, name) {
+	for _, name := range sortedKeys(c.endpoint.pins) {
+		pinned := c.endpoint.pins[name]
+		if !c.link.permits(policy.ActionCall, c.endpoint.Name+"/"+name) {
 			continue
 		}
 		if why := pinned.differs(offered); why != "" {
-			c.link.g.cfg.Log.Warn("tool hidden", "agent", c.link.agent.Instance, "server", c.server.Name, "tool", name, "reason", why)
-			if err := c.link.recordRefusal(ctx, policy.ActionList, c.server.Name+"/"+name, why); err != nil {
+			c.link.g.cfg.Log.Warn("tool hidden", "agent", c.link.agent.Instance, "server", c.endpoint.Name, "tool", name, "reason", why)
+			if err := c.link.recordRefusal(ctx, policy.ActionList, c.endpoint.Name+"/"+name, why); err != nil {
 				return nil, err
 			}
 			continue
@@ -141,13 +124,18 @@ func (p pin) differs(offered map[string]pin) string {
 	return ""
 }
 
+// callParams are the parameters of tools/call.
+type callParams struct {
+	Meta      json.RawMessage            `json:"_meta"`
+	Name      string                     `json:"name"`
+	Arguments map[string]any             `json:"arguments"`
+	Responses map[string]json.RawMessage `json:"inputResponses"`
+	State     string                     `json:"requestState"`
+}
+
 // callTool decides a call and carries it out.
 func (c *mcpCall) callTool(ctx context.Context) (any, *rpcError) {
-	var p struct {
-		Meta      json.RawMessage `json:"_meta"`
-		Name      string          `json:"name"`
-		Arguments map[string]any  `json:"arguments"`
-	}
+	var p callParams
 	if fault := c.request.params(&p, false); fault != nil {
 		return nil, fault
 	}
@@ -161,8 +149,8 @@ func (c *mcpCall) callTool(ctx context.Context) (any, *rpcError) {
 	if err != nil {
 		return nil, rpcErrorf(http.StatusOK, codeParams, "arguments: %v", err)
 	}
-	resource := c.server.Name + "/" + p.Name
-	pinned, isPinned := c.server.pins[p.Name]
+	resource := c.endpoint.Name + "/" + p.Name
+	pinned, isPinned := c.endpoint.pins[p.Name]
 	var want map[string]string
 	if isPinned {
 		want = paramHeaders(pinned.InputSchema, p.Arguments)
@@ -180,62 +168,61 @@ func (c *mcpCall) callTool(ctx context.Context) (any, *rpcError) {
 		why := "the agent's bundle does not describe the tool " + p.Name
 		return c.tellLogged(ctx, in, failed("refused", why), denial("Calling "+resource, []string{why}))
 	}
-	return c.forward(ctx, in, pinned, args, want)
+	out := outgoing{
+		method: "tools/call", name: p.Name, headers: want, meta: c.upstreamMeta(), progress: c.wantsProgress(),
+		params: map[string]any{"name": p.Name, "arguments": json.RawMessage(args)},
+	}
+	return c.forward(ctx, in, pinned, out, p)
 }
 
 // forward sends a permitted call, if the tool still is what was signed.
-func (c *mcpCall) forward(ctx context.Context, in *intent, pinned pin, args []byte, headers map[string]string) (any, *rpcError) {
-	offered, err := c.server.tools(ctx, false)
+func (c *mcpCall) forward(ctx context.Context, in *intent, pinned pin, out outgoing, p callParams) (any, *rpcError) {
+	offered, err := c.endpoint.tools(ctx, c.session, false)
 	if err != nil {
-		return c.tellLogged(ctx, in, failed("error", err.Error()), "The tool server did not answer: "+outward(err)+".")
+		return c.silent(ctx, in, err)
 	}
 	if why := pinned.differs(offered); why != "" {
-		return c.tellLogged(ctx, in, failed("refused", why), denial("Calling "+in.resource, []string{why}))
+		return c.tellLogged(ctx, in, failed("refused", why), denial("Calling "+in.input.Resource, []string{why}))
 	}
-	result, err := c.server.call(ctx, pinned.Name, args, headers)
+	if fault := c.inputs(ctx, &out, in.input.Resource, p.Responses, p.State); fault != nil {
+		return nil, c.finish(ctx, in, failed("refused", fault.Message), fault)
+	}
+	r := c.relay()
+	raw, err := c.session.ask(ctx, out, r)
+	if rec := r.finish(ctx); rec != nil {
+		return nil, c.unrecorded(rec)
+	}
 	var fault *rpcError
 	if errors.As(err, &fault) {
-		return nil, c.finish(ctx, in, failed("error", fault.Message), fault)
+		return nil, c.fail(ctx, in, err)
+	}
+	if err == nil {
+		err = complete(raw, c.revision)
 	}
 	if err != nil {
-		return c.tellLogged(ctx, in, failed("error", err.Error()), "The tool server did not answer: "+outward(err)+".")
+		return c.silent(ctx, in, err)
 	}
-	result = c.complete(result)
-	body, err := strictjson.Canonical(result)
-	if err != nil {
-		return nil, c.finish(ctx, in, failed("error", err.Error()), rpcErrorf(http.StatusOK, codeInternal, "result has no JSON form"))
+	return c.deliver(ctx, in, in.input.Resource, raw, false)
+}
+
+// complete refuses a result that is none, and one that wants input of an agent
+// that cannot give any.
+func complete(raw json.RawMessage, revision string) error {
+	fields, err := object(raw)
+	if kind, ok := fields["resultType"]; err == nil && ok && string(kind) != `"complete"` && revision != rev2026 {
+		err = fmt.Errorf("tool wants more input, which this revision cannot give: %w", errTooOdd)
 	}
-	return json.RawMessage(body), c.finish(ctx, in, delivered(body), nil)
+	return err
+}
+
+// silent says in words that the server did not answer.
+func (c *mcpCall) silent(ctx context.Context, in *intent, err error) (any, *rpcError) {
+	return c.tellLogged(ctx, in, failed("error", err.Error()), "The tool server did not answer: "+outward(err)+".")
 }
 
 // tellLogged enters an outcome and puts it into words for the model.
 func (c *mcpCall) tellLogged(ctx context.Context, in *intent, r result, words string) (any, *rpcError) {
 	return c.tell(words), c.finish(ctx, in, r, nil)
-}
-
-// finish enters the outcome; without it nothing is given to the agent.
-func (c *mcpCall) finish(ctx context.Context, in *intent, r result, fault *rpcError) *rpcError {
-	if err := in.outcome(ctx, r); err != nil {
-		return c.unrecorded(err)
-	}
-	if fault != nil {
-		fault.Code = codeInternal // entered already; nothing more to record
-	}
-	return fault
-}
-
-func (c *mcpCall) unrecorded(err error) *rpcError {
-	c.link.g.cfg.Log.Error("entry not recorded", "agent", c.link.agent.Instance, "error", err)
-	return rpcErrorf(http.StatusServiceUnavailable, codeInternal, "%s", withheld(err))
-}
-
-func sortedNames(pins map[string]pin) []string {
-	out := make([]string, 0, len(pins))
-	for name := range pins {
-		out = append(out, name)
-	}
-	sort.Strings(out)
-	return out
 }
 
 // outward is what an agent learns of an upstream's fault: no addresses.
