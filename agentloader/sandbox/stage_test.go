@@ -98,6 +98,7 @@ func buildImage(t *testing.T, path string) {
 	dir := t.TempDir()
 	goBuild(t, "testdata/agent", ".", filepath.Join(dir, "agent"))
 	goBuild(t, "../shim", ".", filepath.Join(dir, "shim"))
+	goBuild(t, "../../examples", "./agents/hostile", filepath.Join(dir, "hostile"))
 	layer := new(bytes.Buffer)
 	w := tar.NewWriter(layer)
 	add := func(name string, mode int64, b []byte) {
@@ -116,6 +117,7 @@ func buildImage(t *testing.T, path string) {
 		return b
 	}
 	add("agent", 0o755, read("agent"))
+	add("hostile", 0o755, read("hostile"))
 	for _, n := range []int{1, 100, 4095, 4096, 4097, 9000} {
 		add(fmt.Sprintf("data/%d", n), 0o644, bytes.Repeat([]byte("d"), n))
 	}
@@ -197,12 +199,17 @@ func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{} }
 
 func (s *stage) start(t *testing.T, instance string, words ...string) *Sandbox {
 	t.Helper()
+	return s.startLimited(t, instance, Limits{}, append([]string{"/agent"}, words...)...)
+}
+
+func (s *stage) startLimited(t *testing.T, instance string, limits Limits, command ...string) *Sandbox {
+	t.Helper()
 	env, err := Env(map[string]string{"MODE": "test", "OPENAI_BASE_URL": "http://elsewhere"}, []string{"files"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	box, err := s.runner.Start(t.Context(), Spec{
-		Instance: instance, Image: s.image, Command: append([]string{"/agent"}, words...), Env: env, Link: link(t),
+		Instance: instance, Image: s.image, Command: command, Env: env, Limits: limits, Link: link(t),
 	})
 	if err != nil {
 		t.Fatal(err)

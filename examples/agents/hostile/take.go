@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"omega/examples/internal/agent"
+)
+
+// forkBomb must meet the limit of processes long before a thousand.
+func forkBomb() error {
+	var started []*exec.Cmd
+	defer func() {
+		for _, c := range started {
+			_ = c.Process.Kill()
+		}
+	}()
+	for len(started) < 1000 {
+		c := exec.Command("/proc/self/exe", "sleep")
+		if err := c.Start(); err != nil {
+			return nil
+		}
+		started = append(started, c)
+	}
+	return errors.New("a thousand processes")
+}
+
+// descriptorBomb must meet the limit of open files.
+func descriptorBomb() error {
+	for n := range 1 << 20 {
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			return nil
+		}
+		if n == 1<<20-1 {
+			return errors.New("a million descriptors")
+		}
+		defer f.Close()
+	}
+	return nil
+}
+
+// diskBomb must meet the bound of the scratch folder.
+func diskBomb() error {
+	f, err := os.Create("/tmp/bomb")
+	if err != nil {
+		return nil
+	}
+	defer os.Remove("/tmp/bomb")
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for n := range 4096 {
+		if _, err := f.Write(block); err != nil {
+			return nil
+		}
+		if n == 4095 {
+			return errors.New("four GiB of files")
+		}
+	}
+	return nil
+}
+
+// memoryBomb does not return: the kernel ends this agent and no other.
+func memoryBomb() error {
+	var kept [][]byte
+	for range 4096 {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = byte(i)
+		}
+		kept = append(kept, b)
+	}
+	return fmt.Errorf("%d MiB", len(kept))
+}
+
+// work is what the others must not disturb: an agent that does its work.
+func work() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	tools, err := agent.Connect(ctx, os.Getenv("MCP_SERVERS"))
+	if err != nil {
+		return err
+	}
+	for n := range 20 {
+		begin := time.Now()
+		text, err := tools.Call(ctx, "files__read_file", json.RawMessage(`{"path":"/public/brief.txt"}`))
+		if err != nil || text == "" {
+			return fmt.Errorf("call %d: %q, %w", n+1, text, err)
+		}
+		if took := time.Since(begin); took > 30*time.Second {
+			return fmt.Errorf("call %d took %s", n+1, took)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	fmt.Println("twenty calls answered")
+	return nil
+}
