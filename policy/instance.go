@@ -16,8 +16,8 @@ const (
 	memoryPages = 64  // 4 MiB
 	memoryLimit = 512 // 32 MiB
 	// keptHeap is how much decisions may leave in the memory before it is set
-	// back: about a hundred of them.
-	keptHeap = 1 << 20
+	// back: some hundreds of them.
+	keptHeap = 4 << 20
 	// maxKnown bounds the permits whose reading an instance remembers.
 	maxKnown = 1024
 )
@@ -81,7 +81,7 @@ func (i *instance) decide(ctx context.Context, input []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if used > i.heap+keptHeap || len(input) > keptHeap/64 {
+	if used > i.heap+keptHeap || len(input) > keptHeap/256 {
 		if _, err := i.call(ctx, i.heapSet, i.heap); err != nil {
 			return nil, err
 		}

@@ -119,15 +119,15 @@ func runPolicyExplain(_ context.Context, e *env, args []string) error {
 }
 
 // openDecision loads the policy and opens what it shall decide; done closes both.
-func (e *env) openDecision(ctx context.Context, file, from string) (d *policy.Decider, r io.Reader, done func(), err error) {
-	if d, err = loadDecider(ctx, file); err != nil {
+func (e *env) openDecision(ctx context.Context, file, from string) (p *replayer, r io.Reader, done func(), err error) {
+	if p, err = openPolicy(ctx, file); err != nil {
 		return nil, nil, nil, err
 	}
 	r, closeInput, err := e.open(from)
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, d.Close(ctx))
+		return nil, nil, nil, errors.Join(err, p.decider.Close(ctx))
 	}
-	return d, r, func() { closeInput(); _ = d.Close(ctx) }, nil
+	return p, r, func() { closeInput(); _ = p.decider.Close(ctx) }, nil
 }
 
 // runPolicyEval decides one input. A denial is exit code 4.
@@ -141,7 +141,7 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 	if *file == "" || *from == "" {
 		return errors.New("omega policy eval: --policy and --input are needed")
 	}
-	decider, r, done, err := e.openDecision(ctx, *file, *from)
+	p, r, done, err := e.openDecision(ctx, *file, *from)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := newReplayer(decider).line(ctx, text)
+	d := p.line(ctx, text)
 	if err := printLine(e.Stdout, d); err != nil {
 		return err
 	}

@@ -8,13 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"omega/internal/strictjson"
 	"omega/policy"
+	"omega/policy/compile"
 )
 
 // runPolicyReplay decides recorded calls in their order, one line each, with
-// the counts that the gateway would have kept.
+// the state that the gateway would have kept.
 func runPolicyReplay(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("policy")
 	file := fs.String("policy", "", "policy in YAML or Wasm")
@@ -25,65 +27,54 @@ func runPolicyReplay(ctx context.Context, e *env, args []string) error {
 	if *file == "" || *from == "" {
 		return errors.New("omega policy replay: --policy and --calls are needed")
 	}
-	decider, r, done, err := e.openDecision(ctx, *file, *from)
+	p, r, done, err := e.openDecision(ctx, *file, *from)
 	if err != nil {
 		return err
 	}
 	defer done()
 	out := bufio.NewWriter(e.Stdout)
-	counts, err := newReplayer(decider).all(ctx, r, out)
+	sum := map[string]int{"calls": 0, "permit": 0, "deny": 0}
+	err = eachLine(ctx, r, func(line []byte) error {
+		d := p.line(ctx, line)
+		sum["calls"]++
+		sum[d.Word()]++
+		return printLine(out, d)
+	})
 	if err != nil {
-		return err
+		return errors.Join(err, out.Flush())
 	}
-	if err := printLine(out, map[string]any{"summary": counts}); err != nil {
+	if err := printLine(out, map[string]any{"summary": sum}); err != nil {
 		return err
 	}
 	return out.Flush()
 }
 
-// replayer decides calls and keeps what each session did.
-type replayer struct {
-	decide func(context.Context, []byte) policy.Decision
-	counts map[[2]string]map[string]int // by session and agent instance
-}
-
-func newReplayer(d *policy.Decider) *replayer {
-	return &replayer{decide: d.Decide, counts: map[[2]string]map[string]int{}}
-}
-
-// all decides every line; empty ones are passed over.
-func (r *replayer) all(ctx context.Context, in io.Reader, out io.Writer) (map[string]int, error) {
-	sum := map[string]int{"calls": 0, "permit": 0, "deny": 0}
+// eachLine reads lines, without those that are empty.
+func eachLine(ctx context.Context, in io.Reader, do func([]byte) error) error {
 	lines := bufio.NewReaderSize(in, 64<<10)
 	for {
 		line, err := readLine(lines)
 		if errors.Is(err, io.EOF) {
-			return sum, nil
+			return nil
 		}
-		if err != nil {
-			return nil, err
+		if err == nil && len(bytes.TrimSpace(line)) > 0 {
+			err = do(line)
 		}
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		d := r.line(ctx, line)
-		sum["calls"]++
-		sum[d.Word()]++
-		if err := printLine(out, d); err != nil {
-			return nil, err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
 		}
 	}
 }
 
-// readLine reads one line and keeps no more than a decision input may have.
+// maxLine bounds a recorded call with its result.
+const maxLine = 4 << 20
+
+// readLine reads one line and keeps no more than a recorded call may have.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
-		if len(line) <= policy.MaxInput {
+		if len(line) <= maxLine {
 			line = append(line, part...)
 		}
 		switch {
@@ -96,65 +87,152 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// callJSON is a recorded call. The agent is a name or a name and an instance;
-// a state that is given stands for itself, as in a logged decision input.
+// replayer decides calls and keeps what each instance did in each session.
+type replayer struct {
+	doc     *policy.Document
+	decider *policy.Decider
+	states  map[[3]string]*policy.State // by session, agent and instance
+}
+
+// openPolicy opens a policy in YAML or Wasm for calls.
+func openPolicy(ctx context.Context, path string) (*replayer, error) {
+	wasm, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var doc *policy.Document
+	if bytes.HasPrefix(wasm, []byte("\x00asm")) {
+		doc, err = policy.DocumentOf(wasm)
+	} else {
+		var out *compile.Output
+		if out, err = compile.File(path); err == nil {
+			doc, wasm = out.Document, out.Wasm
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := policy.NewDecider(ctx, wasm)
+	if err != nil {
+		return nil, err
+	}
+	return newReplayer(doc, d), nil
+}
+
+func newReplayer(doc *policy.Document, d *policy.Decider) *replayer {
+	return &replayer{doc: doc, decider: d, states: map[[3]string]*policy.State{}}
+}
+
+// call is one recorded call. A state that is given stands for itself, as in a
+// logged decision input.
+type call struct {
+	agent   policy.InputAgent
+	call    policy.Call
+	given   *policy.InputState
+	labels  []string
+	outcome policy.Outcome
+}
+
 type callJSON struct {
-	Session  json.RawMessage    `json:"session"`
-	Agent    json.RawMessage    `json:"agent"`
-	Action   string             `json:"action"`
-	Resource string             `json:"resource"`
-	Args     json.RawMessage    `json:"args"`
-	State    *policy.InputState `json:"state"`
+	Session   json.RawMessage    `json:"session"`
+	Agent     json.RawMessage    `json:"agent"` // a name, or a name and an instance
+	Action    string             `json:"action"`
+	Resource  string             `json:"resource"`
+	Args      json.RawMessage    `json:"args"`
+	State     *policy.InputState `json:"state"`
+	Now       int64              `json:"now"`       // seconds since 1970
+	Approvals []string           `json:"approvals"` // principals that approved this call
+	Labels    []string           `json:"labels"`    // of a caller's request, or that came with the result
+	Result    json.RawMessage    `json:"result"`    // what came back, where it is known
+	Usage     *usageJSON         `json:"usage"`
+}
+
+type usageJSON struct {
+	Input  int64 `json:"input"`
+	Output int64 `json:"output"`
 }
 
 // line decides one call; what cannot be read is denied.
 func (r *replayer) line(ctx context.Context, b []byte) policy.Decision {
-	in, given, err := parseCall(b)
+	c, err := parseCall(b)
 	if err != nil {
 		return policy.Deny(err.Error())
 	}
-	key := [2]string{in.Session, in.Agent.Name + "\x00" + in.Agent.Instance}
-	if r.counts[key] == nil {
-		r.counts[key] = map[string]int{}
-	}
-	if !given {
-		in.State = policy.InputState{Counts: r.counts[key]}
-	}
-	text, err := in.Encode()
-	if err != nil {
-		return policy.Deny("call has no canonical form")
-	}
-	d := r.decide(ctx, text)
-	if d.Permit {
-		r.counts[key][d.Rule]++
-	}
+	_, d := r.decide(ctx, c)
 	return d
 }
 
-// parseCall reads a call and whether it brings its state along.
-func parseCall(b []byte) (policy.Input, bool, error) {
-	var c callJSON
-	if err := strictjson.Decode(b, &c, strictjson.Limits{MaxBytes: policy.MaxInput}); err != nil {
-		return policy.Input{}, false, fmt.Errorf("call: %w", err)
+// decide states a call, asks the policy, and keeps what a permit means for the
+// calls after it.
+func (r *replayer) decide(ctx context.Context, c call) (policy.Input, policy.Decision) {
+	s := r.state(c.call.Session, c.agent)
+	in := s.Input(c.call)
+	if c.given != nil {
+		in.State = *c.given
 	}
-	in := policy.Input{Action: c.Action, Resource: c.Resource, Args: c.Args}
-	if c.State != nil {
-		in.State = *c.State
+	text, err := in.Encode()
+	if err != nil {
+		return in, policy.Deny("call has no canonical form")
+	}
+	d := r.decider.Decide(ctx, text)
+	if c.given != nil || !d.Permit {
+		return in, d
+	}
+	if in.Action == policy.ActionInvoke {
+		s.Invoke(in.Args, c.labels...)
+		return in, d
+	}
+	u := s.Begin(in, d)
+	s.Finish(in, u, c.outcome)
+	r.deliver(in, s)
+	return in, d
+}
+
+// deliver gives the labels of a message to the agent that receives it.
+func (r *replayer) deliver(in policy.Input, from *policy.State) {
+	if in.Action != policy.ActionSend && in.Action != policy.ActionStream {
+		return
+	}
+	if p, ok := r.doc.Peer(in.Resource); ok && p.Agent != "" {
+		r.state(in.Session, policy.InputAgent{Name: p.Agent, Instance: p.Agent}).Merge(from.Labels()...)
+	}
+}
+
+func (r *replayer) state(session string, agent policy.InputAgent) *policy.State {
+	key := [3]string{session, agent.Name, agent.Instance}
+	if r.states[key] == nil {
+		r.states[key] = policy.NewState(r.doc, agent.Name, agent.Instance)
+	}
+	return r.states[key]
+}
+
+func parseCall(b []byte) (call, error) {
+	var c callJSON
+	if err := strictjson.Decode(b, &c, strictjson.Limits{MaxBytes: maxLine}); err != nil {
+		return call{}, fmt.Errorf("call: %w", err)
+	}
+	out := call{
+		call:  policy.Call{Action: c.Action, Resource: c.Resource, Args: c.Args, Now: c.Now, Approvals: c.Approvals},
+		given: c.State, labels: c.Labels,
+		outcome: policy.Outcome{Labels: c.Labels, Bytes: int64(len(c.Result)), Result: c.Result},
+	}
+	if c.Usage != nil {
+		out.outcome.Usage = &policy.Usage{Input: c.Usage.Input, Output: c.Usage.Output}
 	}
 	var err error
-	if in.Session, err = label(c.Session); err != nil {
-		return policy.Input{}, false, fmt.Errorf("call: session: %w", err)
+	if out.call.Session, err = label(c.Session); err != nil {
+		return call{}, fmt.Errorf("call: session: %w", err)
 	}
 	if len(c.Agent) > 0 && c.Agent[0] == '"' {
-		err = strictjson.Decode(c.Agent, &in.Agent.Name, strictjson.Limits{})
-		in.Agent.Instance = in.Agent.Name
+		err = strictjson.Decode(c.Agent, &out.agent.Name, strictjson.Limits{})
+		out.agent.Instance = out.agent.Name
 	} else {
-		err = strictjson.Decode(c.Agent, &in.Agent, strictjson.Limits{})
+		err = strictjson.Decode(c.Agent, &out.agent, strictjson.Limits{})
 	}
 	if err != nil {
-		return policy.Input{}, false, fmt.Errorf("call: agent: %w", err)
+		return call{}, fmt.Errorf("call: agent: %w", err)
 	}
-	return in, c.State != nil, nil
+	return out, nil
 }
 
 // label reads a session's name, which may also be a number.

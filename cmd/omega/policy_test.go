@@ -32,7 +32,7 @@ func TestPolicyEvalSaysPermitOrDeny(t *testing.T) {
 		code        int
 		want        string
 	}{
-		{"permitted", strings.Replace(readCall, "PATH", "/data/public/a", 1), exitOK, `{"decision":"permit","labels":[],"reasons":[],"rule":"read-public"}`},
+		{"permitted", strings.Replace(readCall, "PATH", "/data/public/a", 1), exitOK, `{"decision":"permit","labels":["untrusted:files/read_file"],"reasons":[],"rule":"read-public"}`},
 		{"denied", strings.Replace(readCall, "PATH", "/data/public/../a", 1), exitMismatch, `{"decision":"deny","labels":[],"reasons":["argument \"path\" must be`},
 		{"a logged input with its state", full, exitMismatch, "the limit of 2 calls is used up"},
 		{"no JSON", "x", exitMismatch, `{"decision":"deny"`},

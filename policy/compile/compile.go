@@ -80,6 +80,7 @@ func (s source) compile(text []byte) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy wasm: %w", err)
 	}
+	wasm = policy.WithDocument(wasm, js)
 	out := &Output{Document: doc, JSON: js, Wasm: wasm, Rego: rego, Digest: policy.Digest(js, wasm)}
 	return out, out.try()
 }

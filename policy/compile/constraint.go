@@ -24,7 +24,7 @@ func (g *generator) constraint(fn string, c policy.Constraint) {
 		g.line("regex.match(%s, value)", quote("^(?:"+c.Pattern+")$"))
 	}
 	if c.Prefix != "" {
-		g.line("under(value, %s)", quote(c.Prefix))
+		g.line("under(value, %s)", quote(folder(c.Prefix)))
 	}
 	g.places(c)
 	g.bounds(c)
@@ -51,7 +51,7 @@ func (g *generator) places(c policy.Constraint) {
 		g.line("host_in(parts.host, [%s])", strings.Join(quoteAll(u.Hosts), ", "))
 		g.line("parts.port in {%s}", strings.Join(quoteAll(ports(u)), ", "))
 		if u.Prefix != "" {
-			g.line("under(parts.path, %s)", quote(u.Prefix))
+			g.line("under(parts.path, %s)", quote(folder(u.Prefix)))
 		}
 		if !u.Query {
 			g.line("parts.query == \"\"")
@@ -65,6 +65,9 @@ func (g *generator) places(c policy.Constraint) {
 		g.line("every recipient in list {\nis_reader(recipient)\nadmitted(recipient, [%s])\n}", strings.Join(quoteAll(lowered(c.Recipients)), ", "))
 	}
 }
+
+// folder ends with a slash, so that no other name begins with it.
+func folder(prefix string) string { return strings.TrimSuffix(prefix, "/") + "/" }
 
 func schemes(u *policy.URLForm) []string {
 	if len(u.Schemes) == 0 {
