@@ -26,8 +26,12 @@ const (
 	CertificateProfile = "https://omega.invalid/eat/certificate/v1"
 )
 
-// CertificateMediaType is the media type of the token in a TLS certificate.
-const CertificateMediaType = MediaType + `; eat_profile="` + CertificateProfile + `"`
+// Media types with the profile: of evidence, and of the token in a TLS
+// certificate.
+const (
+	EvidenceMediaType    = MediaType + `; eat_profile="` + EvidenceProfile + `"`
+	CertificateMediaType = MediaType + `; eat_profile="` + CertificateProfile + `"`
+)
 
 // Standard claims by their CWT key (RFC 9711 section 10.2, RFC 8392 section 4).
 const (

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"omega/attest"
+	"omega/attest/eat"
 )
 
 // OpeningPath is where one component of one agent is opened; the query is
@@ -76,7 +78,15 @@ func query(r *http.Request, names ...string) (map[string]string, bool) {
 }
 
 func (a *asking) get(w http.ResponseWriter, r *http.Request) {
-	q, ok := query(r, "nonce")
+	names := []string{"nonce"}
+	if r.URL.Query().Has("format") {
+		names = append(names, "format")
+	}
+	q, ok := query(r, names...)
+	if f := q["format"]; f != "" && f != formatEAT && f != formatJSON {
+		fail(w, http.StatusBadRequest, "format is json or eat")
+		return
+	}
 	var nonce attest.Bytes32
 	if !ok || nonce.UnmarshalText([]byte(q["nonce"])) != nil {
 		fail(w, http.StatusBadRequest, "nonce must be given once, as 64 lower-case hex digits")
@@ -145,6 +155,36 @@ func (a *asking) answer(w http.ResponseWriter, r *http.Request, req attest.Reque
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusServiceUnavailable, "evidence is not available right now; try again")
 	default:
-		write(w, "application/json", body)
+		a.send(w, r, body)
 	}
+}
+
+// Forms of evidence.
+const (
+	formatJSON = "json"
+	formatEAT  = "eat"
+)
+
+// send writes evidence in the form that was asked for: by name in the query, or
+// by media type.
+func (a *asking) send(w http.ResponseWriter, r *http.Request, body []byte) {
+	format := r.URL.Query().Get("format")
+	if format == "" && strings.HasPrefix(r.Header.Get("Accept"), eat.MediaType) {
+		format = formatEAT
+	}
+	w.Header().Set("Vary", "Accept")
+	if format != formatEAT {
+		write(w, "application/json", body)
+		return
+	}
+	e, err := attest.ParseEvidence(body)
+	if err == nil {
+		body, err = eat.Marshal(e)
+	}
+	if err != nil {
+		a.front.Log.Warn("evidence as a token", "error", err)
+		fail(w, http.StatusNotAcceptable, "this evidence has no form as a token; ask for JSON")
+		return
+	}
+	write(w, eat.EvidenceMediaType, body)
 }
