@@ -23,11 +23,13 @@ const (
 	KindIntent      = "intent"      // a decision, before its effect
 	KindOutcome     = "outcome"     // the effect of a permitted intent
 	KindAttestation = "attestation" // evidence was made for a nonce
+	KindApproval    = "approval"    // a person's answer was taken, before its effect
+	KindNarrowing   = "narrowing"   // rules were taken away from an instance
 )
 
 // kinds says for each kind whether its entry speaks of one agent's call.
 var kinds = map[string]struct{ call bool }{
-	KindBoot: {}, KindAdmission: {}, KindRefusal: {}, KindStart: {}, KindExit: {}, KindAttestation: {},
+	KindBoot: {}, KindAdmission: {}, KindRefusal: {}, KindStart: {}, KindExit: {}, KindAttestation: {}, KindApproval: {}, KindNarrowing: {},
 	KindIntent: {call: true}, KindOutcome: {call: true},
 }
 
