@@ -187,6 +187,14 @@ func FuzzParseEvidence(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	v := published(f)
+	for _, e := range []*Evidence{v.Evidence, v.Opening} {
+		b, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := ParseEvidence(b)
 		if err != nil {
