@@ -165,9 +165,11 @@ func place(dir string, p profile, list []artifact) (*Artifacts, error) {
 	}
 	a := At(dir)
 	a.Profile, a.Arguments = p.name, p.cmdline
-	// A manifest that does not fit the files beside it is worse than none.
-	if err := os.Remove(a.Manifest); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("output folder: %w", err)
+	// A manifest or a signature that does not fit the files beside it is worse than none.
+	for _, path := range []string{a.Manifest, filepath.Join(dir, "manifest.dsse.json")} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("output folder: %w", err)
+		}
 	}
 	for _, f := range list {
 		b, err := os.ReadFile(f.from)

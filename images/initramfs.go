@@ -81,7 +81,7 @@ func (s *Store) content(ctx context.Context, p profile, f file, bin string, o Op
 		step := s.report.begin("building " + f.from.name)
 		defer step.Done()
 		out := filepath.Join(bin, strings.ReplaceAll(f.path, "/", "_"))
-		if err := goBuild(ctx, o.Source, f.from.name, out); err != nil {
+		if err := goBuild(ctx, o.Source, f.from.name, out, ""); err != nil {
 			return nil, err
 		}
 		return os.ReadFile(out)

@@ -36,6 +36,8 @@ var knownLicenses = map[string]string{
 	"4624d1d727a4799aa20848a7163caf43c54d9c01ca6995780773950f1aef7745": "BSD-3-Clause",                        // exp, go, mod and others
 	"49dcfd8971a985c80a3bb9db5d257242df9c1f09aa987a5bf069727a2291cb9d": "BSD-3-Clause",                        // flock
 	"a3d908e6ac44753b0224cff1e727ee791f0f6a8743e6dec6d2b9e9f3ccc82e7b": "BSD-3-Clause",                        // protobuf
+	"4ac4d0e3cef85682afb5e4f06524345a3dc4c3514306dac55c49824747388c3d": "BSD-3-Clause",                        // sh
+	"36b6a89a9bbfdabcd4c677507c0e554b61b3d47ce0fb04d1d2fac0ffc1cb86bf": "MIT",                                 // go-humanize
 	"97f3c548add521675bb459729f760ef5b2ab88b7c29c71521cbc015681aee98d": "BSD-3-Clause AND Apache-2.0 AND MIT", // compress
 	"1673fc9bcd589fe70a9a86f9052219695248c51a4ca3aac699ce94492880d439": "MIT",                                 // deepcopy, logrus
 	"56959050891f7b737ac4e803051170c7197f02df73d80bd9a78d968e305bf558": "MIT",                                 // docker-credential-helpers, pty

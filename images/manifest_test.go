@@ -83,11 +83,14 @@ func TestAnOldManifestDoesNotOutliveItsArtifacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	writeAt(t, filepath.Join(a.Dir, "manifest.dsse.json"), "a signature")
 	if _, err := place(a.Dir, p, []artifact{{"kernel", "kernel", filepath.Join(a.Dir, "absent")}}); err == nil {
 		t.Fatal("an absent artifact was placed")
 	}
-	if _, err := os.Stat(a.Manifest); err == nil {
-		t.Error("the manifest of the build before is still beside other files")
+	for _, name := range []string{"manifest.json", "manifest.dsse.json"} {
+		if _, err := os.Stat(filepath.Join(a.Dir, name)); err == nil {
+			t.Errorf("the %s of the build before is still beside other files", name)
+		}
 	}
 }
 

@@ -29,20 +29,22 @@ var goSettings = []string{
 }
 
 // goBuild compiles the program pkg of the module in dir to out, and refuses a
-// result that may not go into the image.
-func goBuild(ctx context.Context, dir, pkg, out string) error {
-	args := slices.Concat([]string{"go", "build"}, goFlags, []string{"-o", out, pkg})
+// result that may not go into the image. Programs of ours have no tags.
+func goBuild(ctx context.Context, dir, pkg, out, tags string) error {
+	args := slices.Concat([]string{"go", "build"}, goFlags, []string{"-tags=" + tags, "-o", out, pkg})
 	env := append(os.Environ(), goSettings...) // the last one of a name counts
 	if err := run(ctx, job{dir: dir, env: env, args: args}); err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
 	}
-	return CheckProgram(out, dir)
+	return checkProgram(out, dir, tags)
 }
 
 // CheckProgram refuses a program that is not what an image may carry: linked
 // dynamically, weakened by GODEBUG defaults, not built by this Go, or naming
 // the folder dir that it was built in.
-func CheckProgram(path, dir string) error {
+func CheckProgram(path, dir string) error { return checkProgram(path, dir, "") }
+
+func checkProgram(path, dir, tags string) error {
 	name := filepath.Base(path)
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -55,7 +57,8 @@ func CheckProgram(path, dir string) error {
 	if info.GoVersion != runtime.Version() {
 		return fmt.Errorf("program %s: built by %s, but omega itself by %s", name, info.GoVersion, runtime.Version())
 	}
-	if err := checkSettings(info.Settings); err != nil {
+	settings := slices.DeleteFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-tags" && s.Value == tags })
+	if err := checkSettings(settings); err != nil {
 		return fmt.Errorf("program %s: %w", name, err)
 	}
 	if err := checkStatic(b); err != nil {
@@ -133,9 +136,10 @@ func Runsc(ctx context.Context, source string, c *cache.Cache, r Report) (string
 }
 
 // debugTool returns the path of a command of u-root, built from the module in
-// images/debug of the source tree.
+// images/debug of the source tree. The shell has no line editor of its own: the
+// terminal's is enough.
 func debugTool(ctx context.Context, source, name string, c *cache.Cache, r Report) (string, error) {
-	m := module{dir: filepath.Join(source, debugModule), files: debugFiles, kind: "debug-tools"}
+	m := module{dir: filepath.Join(source, debugModule), files: debugFiles, tags: "goshsmall", kind: "debug-tools"}
 	return m.build(ctx, "github.com/u-root/u-root/cmds/core/"+name, name, c, r)
 }
 
@@ -144,11 +148,15 @@ func debugTool(ctx context.Context, source, name string, c *cache.Cache, r Repor
 type module struct {
 	dir   string
 	files []string // all that it consists of
+	tags  string   // of the build
 	kind  string   // of the programs, in the cache
 }
 
 func (m *module) build(ctx context.Context, pkg, name string, c *cache.Cache, r Report) (string, error) {
 	parts := [][]byte{[]byte(runtime.Version()), []byte(strings.Join(goFlags, " ")), []byte(strings.Join(goSettings, " "))}
+	if m.tags != "" {
+		parts = append(parts, []byte("tags "+m.tags))
+	}
 	for _, file := range m.files {
 		b, err := os.ReadFile(filepath.Join(m.dir, file))
 		if err != nil {
@@ -160,7 +168,7 @@ func (m *module) build(ctx context.Context, pkg, name string, c *cache.Cache, r 
 	dir, err := c.Dir(ctx, m.kind, key, func(dir string) error {
 		step := r.begin("building " + name)
 		defer step.Done()
-		return goBuild(ctx, m.dir, pkg, filepath.Join(dir, name))
+		return goBuild(ctx, m.dir, pkg, filepath.Join(dir, name), m.tags)
 	})
 	return filepath.Join(dir, name), err
 }

@@ -9,13 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"omega/images"
 	"omega/internal/cache"
 	"omega/policy/compile"
 )
 
-const buildUsage = "[--profile cpu] [--policy F] [--roots F] [--out DIR] [--json]"
+const buildUsage = "[--profile cpu] [--policy F] [--roots F] [--out DIR] [--sign KEY] [--json]"
 
 // buildOptions say which image to build.
 type buildOptions struct {
@@ -32,6 +33,7 @@ func runBuild(ctx context.Context, e *env, args []string) error {
 	fs.StringVar(&o.Policy, "policy", "", "policy in YAML (default: one that permits nothing)")
 	fs.StringVar(&o.Roots, "roots", "", "trust roots of the gateway in PEM (default: roots.pem beside the policy, else the public ones)")
 	fs.StringVar(&o.Out, "out", "", "folder for the artifacts (default build/PROFILE)")
+	key := fs.String("sign", "", "sign the manifest with this private `key` in PEM: writes manifest.dsse.json")
 	asJSON := fs.Bool("json", false, "print the result as JSON")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -42,6 +44,11 @@ func runBuild(ctx context.Context, e *env, args []string) error {
 	a, err := build(ctx, e, o)
 	if err != nil {
 		return err
+	}
+	if *key != "" {
+		if _, err := signManifest(a.Manifest, *key, time.Now()); err != nil {
+			return err
+		}
 	}
 	return e.showBuild(a, *asJSON)
 }

@@ -26,6 +26,7 @@ func verbs() []verb {
 		{"bundle", bundleUsage, "makes, signs and checks agent bundles in an OCI registry", runBundle},
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
 		{"measure", measureUsage, "computes the launch digest that a machine reports, or says why two manifests differ", runMeasure},
+		{"manifest", manifestUsage, "signs a release's manifest, or checks who signed it and whether it still counts", runManifest},
 		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
 		{"connect", connectUsage, "lets ordinary clients on this machine talk to a platform that is verified, and stays so", runConnect},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
@@ -15,9 +16,10 @@ import (
 
 	"omega/agentloader/bundle"
 	"omega/attest"
+	"omega/internal/strictjson"
 )
 
-// maxManifestFile bounds manifest.json and its signature.
+// maxManifestFile bounds manifest.json and its signature, which contains it.
 const maxManifestFile = 2 << 20
 
 // releaseManifest is a manifest and what is known of who made it.
@@ -87,7 +89,7 @@ func checkManifestSignature(path string, manifest []byte, keyPath string) error 
 	if err != nil {
 		return err
 	}
-	sigPath := strings.TrimSuffix(path, ".json") + ".dsse.json"
+	sigPath := signaturePath(path)
 	raw, err := readBounded(sigPath, maxManifestFile)
 	if err != nil {
 		return exit(exitCollateral, fmt.Errorf("signature of the manifest: %w", err))
@@ -98,21 +100,22 @@ func checkManifestSignature(path string, manifest []byte, keyPath string) error 
 	return nil
 }
 
+// signaturePath is where the signature of the manifest at path lies.
+func signaturePath(path string) string { return strings.TrimSuffix(path, ".json") + ".dsse.json" }
+
+// verifyManifestEnvelope checks that the envelope is around manifest and signed
+// by the key.
 func verifyManifestEnvelope(raw, manifest, keyPEM []byte) error {
-	env, err := bundle.ParseEnvelope(raw)
+	key, err := parseManifestKey(keyPEM)
+	if err != nil {
+		return err
+	}
+	env, err := parseManifestEnvelope(raw)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(env.Payload, manifest) {
-		return errors.New("signature is over another manifest")
-	}
-	block, _ := pem.Decode(keyPEM)
-	if block == nil {
-		return errors.New("manifest key is not PEM")
-	}
-	key, err := x509.ParsePKIXPublicKey(block.Bytes)
-	if err != nil {
-		return fmt.Errorf("manifest key: %w", err)
+		return errors.New("the signature is over another manifest")
 	}
 	msg := bundle.PAE(env.PayloadType, env.Payload)
 	for _, s := range env.Signatures {
@@ -121,6 +124,46 @@ func verifyManifestEnvelope(raw, manifest, keyPEM []byte) error {
 		}
 	}
 	return errors.New("no signature by the manifest key")
+}
+
+// maxManifestSignatures bounds the work that one envelope can cause.
+const maxManifestSignatures = 8
+
+// parseManifestEnvelope reads a DSSE envelope (dsse v1.0.2, envelope.md) around
+// a manifest, which is larger than any envelope of a bundle.
+func parseManifestEnvelope(raw []byte) (*bundle.Envelope, error) {
+	var env bundle.Envelope
+	if err := strictjson.Decode(raw, &env, strictjson.Limits{MaxBytes: maxManifestFile}); err != nil {
+		return nil, fmt.Errorf("envelope: %w", err)
+	}
+	if env.PayloadType != bundle.TypePayload {
+		return nil, fmt.Errorf("envelope: payload type %.80q, want %q", env.PayloadType, bundle.TypePayload)
+	}
+	if n := len(env.Signatures); n == 0 || n > maxManifestSignatures {
+		return nil, fmt.Errorf("envelope: %d signatures", n)
+	}
+	return &env, nil
+}
+
+// parseManifestKey reads a public key: ECDSA P-256 or Ed25519, in PEM.
+func parseManifestKey(text []byte) (any, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("manifest key: want one PUBLIC KEY in PEM")
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("manifest key: %w", err)
+	}
+	switch k := key.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() {
+			return k, nil
+		}
+	case ed25519.PublicKey:
+		return k, nil
+	}
+	return nil, errors.New("manifest key: want ECDSA P-256 or Ed25519")
 }
 
 func verifySignature(key any, msg, sig []byte) bool {
