@@ -112,7 +112,7 @@ func trustOf(d *policy.Document) agentloader.Trust {
 		t.Servers = append(t.Servers, agentloader.Server{Name: s.Name, Principal: s.Principal})
 	}
 	for _, a := range d.Agents {
-		own := agentloader.AgentRule{Name: a.Name}
+		own := agentloader.AgentRule{Name: a.Name, Combine: a.Combine}
 		for _, r := range a.Requires {
 			own.Requires = append(own.Requires, agentloader.Requirement(r))
 		}

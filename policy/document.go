@@ -67,7 +67,7 @@ type Auditor struct {
 type AgentRule struct {
 	Name     string             `json:"name"`
 	Requires []Requirement      `json:"requires"`
-	Combine  []string           `json:"combine,omitempty"`  // whose components may be in it; absent: those of requires and servers
+	Combine  []string           `json:"combine,omitempty"`  // the only principals whose components it may have; absent: any named here
 	Sessions string             `json:"sessions,omitempty"` // "clean": a sandbox for each session
 	Input    *Result            `json:"input,omitempty"`    // what a caller's request is; absent: trusted
 	Limit    int                `json:"limit,omitempty"`    // calls of all kinds for each instance

@@ -74,7 +74,20 @@ func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, e
 	if err := c.checkBundle(ctx, from, rule, out); err != nil {
 		return out, err
 	}
-	return out, c.checkTools(ctx, from, rule, out)
+	if err := c.checkTools(ctx, from, rule, out); err != nil {
+		return out, err
+	}
+	return out, combined(rule, out.Components)
+}
+
+// combined refuses a component of a principal that may not be together with the others.
+func combined(rule AgentRule, list []Component) error {
+	for _, part := range list {
+		if len(rule.Combine) > 0 && !slices.Contains(rule.Combine, part.Principal) {
+			return fmt.Errorf("%w: components of %s may not be part of agent %q", ErrUnknown, part.Principal, rule.Name)
+		}
+	}
+	return nil
 }
 
 // ReadManifest reads the agent manifest of a bundle, and checks no signature.

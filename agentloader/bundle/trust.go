@@ -36,6 +36,7 @@ type Server struct{ Name, Principal string }
 type AgentRule struct {
 	Name     string
 	Requires []Requirement
+	Combine  []string // the only principals whose components it may have; empty for any that the policy names
 }
 
 // Requirement is a signature by a principal in a role.

@@ -69,7 +69,7 @@ func trustOf(doc *policy.Document) bundle.Trust {
 		t.Servers = append(t.Servers, bundle.Server{Name: s.Name, Principal: s.Principal})
 	}
 	for _, a := range doc.Agents {
-		rule := bundle.AgentRule{Name: a.Name}
+		rule := bundle.AgentRule{Name: a.Name, Combine: a.Combine}
 		for _, r := range a.Requires {
 			rule.Requires = append(rule.Requires, bundle.Requirement{Role: r.Role, Principal: r.Principal})
 		}
