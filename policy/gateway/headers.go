@@ -34,6 +34,9 @@ func (c *mcpCall) checkHeaders(h http.Header) *rpcError {
 		}
 	}
 	c.revision, c.headers = h.Get(headerRevision), h
+	if c.revision == rev0326 {
+		c.revision = ""
+	}
 	if c.revision != "" && !revisionKnown(c.revision) {
 		fault := rpcErrorf(http.StatusBadRequest, codeUnsupported, "unsupported protocol version")
 		fault.Data = map[string]any{"supported": revisions, "requested": clip(c.revision, 40)}

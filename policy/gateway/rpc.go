@@ -16,6 +16,7 @@ const (
 	rev2026 = "2026-07-28" // stateless: server/discover, headers mirror the body
 	rev2025 = "2025-11-25"
 	rev0618 = "2025-06-18"
+	rev0326 = "2025-03-26" // what a request without the header means; not negotiated
 )
 
 var revisions = []string{rev2026, rev2025, rev0618}
