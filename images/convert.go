@@ -14,7 +14,9 @@ type Format struct {
 	Name string // as `omega convert --to` takes it
 	File string // the name of the file
 	For  string // who wants it
-	unit int64  // the disk's size is a multiple of it
+	// Cloud says that the kernel needs the drivers of a cloud.
+	Cloud bool
+	unit  int64 // the disk's size is a multiple of it
 	// write fills an empty file.
 	write func(ctx context.Context, f *os.File, d *Disk, step Step) error
 }
@@ -23,13 +25,13 @@ type Format struct {
 // the backup of the partition table at the very end.
 func Formats() []Format {
 	return []Format{
-		{"raw", "omega.raw", "QEMU and every tool", mebibyte, writeRaw},
+		{"raw", "omega.raw", "QEMU and every tool", false, mebibyte, writeRaw},
 		// EBS snapshots are made of raw blocks of 512 KiB.
-		{"aws", "omega-aws.raw", "EBS snapshots", mebibyte, writeRaw},
+		{"aws", "omega-aws.raw", "EBS snapshots", true, mebibyte, writeRaw},
 		// Compute Engine takes disk.raw in an oldgnu tar.gz, sparse, in whole GiB.
-		{"gcp", "omega-gcp.tar.gz", "Compute Engine images", 1 << 30, writeTar},
+		{"gcp", "omega-gcp.tar.gz", "Compute Engine images", true, 1 << 30, writeTar},
 		// Azure takes fixed VHDs whose payload is a multiple of a MiB.
-		{"azure", "omega-azure.vhd", "Azure page blobs", mebibyte, writeVHD},
+		{"azure", "omega-azure.vhd", "Azure page blobs", true, mebibyte, writeVHD},
 	}
 }
 

@@ -98,7 +98,6 @@ var debugTools = []file{
 	{"bin/free", 0o755, uroot("free")},
 	{"bin/grep", 0o755, uroot("grep")},
 	{"bin/hexdump", 0o755, uroot("hexdump")},
-	{"bin/id", 0o755, uroot("id")},
 	{"bin/ip", 0o755, uroot("ip")},
 	{"bin/kill", 0o755, uroot("kill")},
 	{"bin/ls", 0o755, uroot("ls")},

@@ -29,8 +29,8 @@ type ukiPart struct {
 }
 
 // UKI returns the artifacts of a as one EFI program: the pinned systemd stub
-// with kernel, initrd and command line as its sections. Equal artifacts give
-// equal bytes.
+// with kernel, initrd and command line as its sections. A kernel that has the
+// others inside is such a program by itself. Equal artifacts give equal bytes.
 func UKI(ctx context.Context, c *cache.Cache, r Report, a *Artifacts) ([]byte, error) {
 	store, err := NewStore(c, r)
 	if err != nil {
@@ -47,6 +47,9 @@ func UKI(ctx context.Context, c *cache.Cache, r Report, a *Artifacts) ([]byte, e
 		}
 	}
 	stub, kernel, initrd, cmdline := files[0], files[1], files[2], files[3]
+	if len(initrd) == 0 && len(cmdline) == 0 {
+		return kernel, nil
+	}
 	release, err := kernelRelease(kernel)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,15 @@ const convertUsage = "--to uki|raw|aws|gcp|azure [--from DIR] [--out DIR]"
 // ukiName is the file that `omega convert --to uki` writes.
 const ukiName = "omega.efi"
 
+// cloudProfile is the image with the drivers of the clouds.
+const cloudProfile = "cloud"
+
 // runConvert is `omega convert`: a built image in the form in which firmware or
 // a cloud boots it.
 func runConvert(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("convert")
 	to := fs.String("to", "", "uki (one EFI program), raw, aws, gcp or azure (a disk with it)")
-	from := fs.String("from", "", "folder of the built image (default build/cpu in the source tree)")
+	from := fs.String("from", "", "folder of the built image (default: build/cloud for a cloud, else build/cpu; built if it is not there)")
 	out := fs.String("out", "", "folder for the result (default: the image's own)")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -34,25 +38,29 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 	if err != nil && *to != "uki" {
 		return fmt.Errorf("omega convert: %w, and uki", err)
 	}
-	if *from == "" {
-		source, err := sourceRoot()
-		if err != nil {
-			return err
-		}
-		*from = filepath.Join(source, "build", "cpu")
+	profile := "cpu"
+	if format.Cloud {
+		profile = cloudProfile
+	}
+	dir, err := bootArtifacts(ctx, e, *from, profile)
+	if err != nil {
+		return err
 	}
 	if *out == "" {
-		*out = *from
+		*out = dir
 	}
-	uki, err := e.uki(ctx, *from)
+	if format.Cloud {
+		e.warnIfNotForClouds(dir)
+	}
+	program, err := e.program(ctx, dir)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(*out, ukiName)
 	if *to == "uki" {
-		err = images.WriteFile(path, uki)
+		err = images.WriteFile(path, program)
 	} else {
-		path, err = format.Write(ctx, uki, *out, e.imageSteps)
+		path, err = format.Write(ctx, program, *out, e.imageSteps)
 	}
 	if err != nil {
 		return err
@@ -65,8 +73,16 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 	return nil
 }
 
-// uki assembles the image in dir.
-func (e *env) uki(ctx context.Context, dir string) ([]byte, error) {
+// warnIfNotForClouds says what an image that the user named cannot do.
+func (e *env) warnIfNotForClouds(dir string) {
+	config, err := os.ReadFile(images.At(dir).Config)
+	if err != nil || !bytes.Contains(config, []byte("\nCONFIG_BLK_DEV_NVME=y\n")) {
+		e.sayf("the kernel in %s has no drivers for clouds; `omega build --profile %s` makes one that has", dir, cloudProfile)
+	}
+}
+
+// program is the image in dir as one EFI program.
+func (e *env) program(ctx context.Context, dir string) ([]byte, error) {
 	a := images.At(dir)
 	for _, path := range []string{a.Kernel, a.Initrd, a.Cmdline} {
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {

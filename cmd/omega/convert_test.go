@@ -69,6 +69,45 @@ func TestConvertWritesTheImageInEveryForm(t *testing.T) {
 	}
 }
 
+// A cloud starts a kernel without its drivers and then nobody hears of it again.
+func TestConvertSaysWhenAKernelHasNoDriversForClouds(t *testing.T) {
+	needStub(t)
+	const warning = "has no drivers for clouds"
+	for config, warned := range map[string]bool{"CONFIG_A=y\nCONFIG_BLK_DEV_NVME=y\n": false, "CONFIG_A=y\n# CONFIG_BLK_DEV_NVME is not set\n": true} {
+		dir := smallImage(t)
+		if err := os.WriteFile(filepath.Join(dir, "kernel.config"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, to := range []string{"aws", "raw"} {
+			code, _, words := omega(t, "convert", "--to", to, "--from", dir)
+			if want := warned && to == "aws"; code != exitOK || strings.Contains(words, warning) != want {
+				t.Errorf("%s, %q: exit %d, warned %q, want it %v", to, config, code, words, want)
+			}
+		}
+	}
+}
+
+// A kernel with initramfs and command line inside needs no stub around it.
+func TestASingleFileIsAProgramByItself(t *testing.T) {
+	needStub(t)
+	dir := smallImage(t)
+	for _, name := range []string{"initrd", "cmdline"} {
+		if err := os.Truncate(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, words := omega(t, "convert", "--to", "uki", "--from", dir); code != exitOK {
+		t.Fatalf("exit %d, %s", code, words)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, ukiName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := os.ReadFile(filepath.Join(dir, "kernel")); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes that are not the kernel, error %v", len(got), err)
+	}
+}
+
 func TestConvertRefusesWhatItCannotMake(t *testing.T) {
 	dir := smallImage(t)
 	for name, args := range map[string][]string{
