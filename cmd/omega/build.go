@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -117,44 +115,6 @@ func (o buildOptions) trustRoots() ([]byte, error) {
 		return nil, fmt.Errorf("trust roots: %w", err)
 	}
 	return b, images.CheckRoots(b)
-}
-
-// A built artifact as `omega build` prints it.
-type builtFile struct {
-	Name   string `json:"name"`
-	Path   string `json:"path"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-}
-
-func (e *env) showBuild(a *images.Artifacts, asJSON bool) error {
-	launches, err := launchDigests(a)
-	if err != nil {
-		return err
-	}
-	var files []builtFile
-	for _, f := range []struct{ name, path string }{{"kernel", a.Kernel}, {"initrd", a.Initrd}, {"cmdline", a.Cmdline}, {"ovmf", a.OVMF}} {
-		d := a.Digests[f.name]
-		files = append(files, builtFile{f.name, f.path, a.Sizes[f.name], hex.EncodeToString(d[:])})
-	}
-	var digest string
-	for _, l := range launches {
-		if l.CPU == defaultCPU && l.VCPUs == defaultVCPUs {
-			digest = hex.EncodeToString(l.Digest[:])
-		}
-	}
-	if asJSON {
-		return json.NewEncoder(e.Stdout).Encode(map[string]any{
-			"profile": a.Profile, "artifacts": files, "manifest": a.Manifest, "payload": a.Payload,
-			"launch_digest": map[string]any{"cpu": defaultCPU, "vcpus": defaultVCPUs, "digest": digest},
-		})
-	}
-	for _, f := range files {
-		fmt.Fprintf(e.Stdout, "%-8s %9d bytes  sha256 %s  %s\n", f.Name, f.Size, f.SHA256, f.Path)
-	}
-	fmt.Fprintf(e.Stdout, "manifest %s\n", a.Manifest)
-	fmt.Fprintf(e.Stdout, "launch digest of %d vCPUs of %s: %s\n", defaultVCPUs, defaultCPU, digest)
-	return nil
 }
 
 // moduleLine is how go.mod names this module.

@@ -78,6 +78,15 @@ func TestBuiltManifestHasTheLaunchDigestsOfItsFiles(t *testing.T) {
 	if len(launches) != len(m.Predicate.LaunchDigests) {
 		t.Errorf("%d launch digests, the manifest has %d", len(launches), len(m.Predicate.LaunchDigests))
 	}
+	pcrs, err := predictedPCRs(a)
+	if err != nil || len(pcrs) != 16 || len(m.Predicate.PCRs) != 16 {
+		t.Fatalf("%d PCRs, the manifest has %d, %v", len(pcrs), len(m.Predicate.PCRs), err)
+	}
+	for i, p := range m.Predicate.PCRs {
+		if images.PCR(p) != pcrs[i] {
+			t.Errorf("PCR %+v, the manifest has %+v", pcrs[i], p)
+		}
+	}
 	for _, l := range launches {
 		if m.Launch(l.Digest) == nil {
 			t.Errorf("%d vCPUs of %s: the manifest lacks %x", l.VCPUs, l.CPU, l.Digest)
