@@ -16,7 +16,7 @@ import (
 )
 
 // policyUsage is the one line of `omega policy`'s arguments.
-const policyUsage = "check F … | compile --policy F --out DIR | explain --policy F | eval --policy P --input F | replay --policy P --calls F.jsonl"
+const policyUsage = "check F … | compile --policy F --out DIR | explain --policy P [--input F] | test F | eval --policy P --input F | replay --policy P --calls F.jsonl | diff A B --calls F.jsonl | schema"
 
 // runPolicy is `omega policy`: what people do with an agent policy before it is
 // measured, and what auditors do with it afterwards.
@@ -28,8 +28,11 @@ func runPolicy(ctx context.Context, e *env, args []string) error {
 		{"check", runPolicyCheck},
 		{"compile", runPolicyCompile},
 		{"explain", runPolicyExplain},
+		{"test", runPolicyTest},
 		{"eval", runPolicyEval},
 		{"replay", runPolicyReplay},
+		{"diff", runPolicyDiff},
+		{"schema", runPolicySchema},
 	}
 	if len(args) > 0 {
 		for _, a := range actions {
@@ -100,24 +103,6 @@ func runPolicyCompile(_ context.Context, e *env, args []string) error {
 	return printLine(e.Stdout, map[string]any{"digest": hex.EncodeToString(out.Digest[:]), "wasm_bytes": len(out.Wasm)})
 }
 
-// runPolicyExplain says in words what each agent may do.
-func runPolicyExplain(_ context.Context, e *env, args []string) error {
-	fs := e.flags("policy")
-	file := fs.String("policy", "", "policy in YAML")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	if *file == "" && fs.NArg() == 1 {
-		*file = fs.Arg(0)
-	}
-	out, err := compile.File(*file)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(e.Stdout, compile.Explain(out.Document))
-	return err
-}
-
 // openDecision loads the policy and opens what it shall decide; done closes both.
 func (e *env) openDecision(ctx context.Context, file, from string) (p *replayer, r io.Reader, done func(), err error) {
 	if p, err = openPolicy(ctx, file); err != nil {
@@ -158,6 +143,19 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 		return exit(exitMismatch, errors.New("the policy denies this call"))
 	}
 	return nil
+}
+
+// runPolicySchema prints the JSON Schema of a policy's YAML, for editors.
+func runPolicySchema(_ context.Context, e *env, args []string) error {
+	if err := e.flags("policy").Parse(args); err != nil {
+		return err
+	}
+	text, err := compile.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = e.Stdout.Write(text)
+	return err
 }
 
 // open opens a file, or stdin for "-".

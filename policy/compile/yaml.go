@@ -122,10 +122,27 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, depth int) {
 	case reflect.Slice:
 		w.sequence(n, v, path, depth-1)
 	default:
+		if tree := treeOf(n, v); tree.IsValid() {
+			w.value(n, tree, path, depth)
+			v.Set(tree)
+			return
+		}
 		if err := scalar(n, v); err != nil {
 			w.faultAt(at, strings.TrimPrefix(path+": "+err.Error(), ": "))
 		}
 	}
+}
+
+// treeOf makes room for a mapping or a list where any value may stand.
+func treeOf(n *yaml.Node, v reflect.Value) reflect.Value {
+	switch {
+	case v.Kind() != reflect.Interface:
+	case n.Kind == yaml.MappingNode:
+		return reflect.New(reflect.TypeFor[map[string]any]()).Elem()
+	case n.Kind == yaml.SequenceNode:
+		return reflect.New(reflect.TypeFor[[]any]()).Elem()
+	}
+	return reflect.Value{}
 }
 
 func (w *walker) mapping(n *yaml.Node, v reflect.Value, path string, depth int) {
