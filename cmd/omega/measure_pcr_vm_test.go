@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"omega/attest/measure"
+	"omega/cmd/omega/internal/qemu"
 	"omega/images"
 	"omega/internal/cache"
 	"omega/internal/skip"
@@ -29,45 +28,6 @@ const (
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 
-// TestATPMHoldsThePredictedPCRs boots the image as a UKI through OVMF with an
-// emulated TPM, and compares what the TPM was told with the prediction. The TPM
-// itself writes that down, so the guest's kernel needs no driver for it.
-func TestATPMHoldsThePredictedPCRs(t *testing.T) {
-	dir := image(t)
-	for _, file := range []string{ovmfCode, ovmfVars} {
-		if _, err := os.Stat(file); err != nil {
-			skip.Missing(t, "apt-get install ovmf gives the firmware")
-		}
-	}
-	if _, err := exec.LookPath("swtpm"); err != nil {
-		skip.Missing(t, "apt-get install swtpm gives the TPM")
-	}
-	c, err := cache.Open("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uki, err := images.UKI(t.Context(), c, nil, images.At(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, boot := range []measure.Boot{measure.DirectBoot, measure.DiskBoot} {
-		t.Run(string(boot), func(t *testing.T) {
-			got := extensions(t, bootWithTPM(t, c, boot, uki))
-			for _, bank := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
-				p, err := measure.PredictPCRs(uki, boot, bank)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, pcr := range measure.PredictedPCRs {
-					if diff := cmp.Diff(predicted(p, pcr), got[tpmRegister{pcr, bank}]); diff != "" {
-						t.Errorf("PCR %d, %v:\n%s", pcr, bank, diff)
-					}
-				}
-			}
-		})
-	}
-}
-
 // predicted are the digests that extend a register, in order.
 func predicted(p *measure.PCRPrediction, pcr int) (list []string) {
 	for _, e := range p.Events {
@@ -78,15 +38,24 @@ func predicted(p *measure.PCRPrediction, pcr int) (list []string) {
 	return list
 }
 
-// bootWithTPM boots uki until PID 1 speaks and returns the TPM's log.
-func bootWithTPM(t *testing.T, c *cache.Cache, boot measure.Boot, uki []byte) []byte {
+// bootWithTPM boots file, a program or a disk, until PID 1 speaks and returns
+// the TPM's log.
+func bootWithTPM(t *testing.T, boot measure.Boot, file string) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	dir := t.TempDir()
+	c, err := cache.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := qemu.Private()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	vars, err := os.ReadFile(ovmfVars)
-	if err := errors.Join(err, os.WriteFile(at("vars"), vars, 0o600), os.WriteFile(at("uki.efi"), uki, 0o600), os.Mkdir(at("tpm"), 0o700)); err != nil {
+	if err := errors.Join(err, os.WriteFile(at("vars"), vars, 0o600), os.Mkdir(at("tpm"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	tpm := exec.CommandContext(ctx, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+at("tpm"),
@@ -104,16 +73,15 @@ func bootWithTPM(t *testing.T, c *cache.Cache, boot measure.Boot, uki []byte) []
 		"-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode, "-drive", "if=pflash,format=raw,file="+at("vars"),
 		"-chardev", "socket,id=tpm,path="+at("socket"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
 	if boot == measure.DirectBoot {
-		args = append(args, "-kernel", at("uki.efi"))
+		args = append(args, "-kernel", file)
 	} else {
-		writeTestDisk(t, at("disk.raw"), uki)
-		args = append(args, "-drive", "if=virtio,format=raw,file="+at("disk.raw"))
+		args = append(args, "-drive", "if=virtio,format=raw,file="+file)
 	}
 	waitForFile(t, at("socket"))
 	console := &stopAt{text: "omega: pid1", stop: cancel}
-	qemu := exec.CommandContext(ctx, bin, args...)
-	qemu.Stdout, qemu.Stderr = console, console
-	if err := qemu.Run(); !console.seen {
+	machine := exec.CommandContext(ctx, bin, args...)
+	machine.Stdout, machine.Stderr = console, console
+	if err := machine.Run(); !console.seen {
 		t.Fatalf("PID 1 did not speak: %v\n%s", err, console.all.Bytes())
 	}
 	log, err := os.ReadFile(at("log"))
