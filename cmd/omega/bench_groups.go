@@ -5,126 +5,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/open-policy-agent/opa/v1/rego"
 
-	"omega/images"
 	"omega/policy"
 	"omega/policy/compile"
 )
-
-// Budgets that a release keeps.
-const (
-	payloadBudget = 32 << 20 // kernel and initramfs
-	servingBudget = 12000    // ms to serving, under TCG on two cores
-	readyTimeout  = 3 * time.Minute
-)
-
-// benchImage measures what is measured at launch: every byte of it is trusted.
-func benchImage(ctx context.Context, e *env, o benchOptions) ([]benchRow, error) {
-	dir, err := bootArtifacts(ctx, e, "", o.Profile)
-	if err != nil {
-		return nil, err
-	}
-	a := images.At(dir)
-	kernel, err := fileSize(a.Kernel)
-	if err != nil {
-		return nil, err
-	}
-	initrd, err := fileSize(a.Initrd)
-	if err != nil {
-		return nil, err
-	}
-	payload := benchRow{Name: "image/payload", Ours: kernel + initrd, Unit: "bytes"}
-	return []benchRow{
-		payload.versus("budget", payloadBudget),
-		{Name: "image/kernel", Ours: kernel, Unit: "bytes"},
-		{Name: "image/initramfs", Ours: initrd, Unit: "bytes"},
-	}, nil
-}
-
-func fileSize(path string) (float64, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, err
-	}
-	return float64(info.Size()), nil
-}
-
-// bootMarks are the console lines that end in the guest's uptime, in order.
-var bootMarks = []string{"pid1", "serving", "ready"}
-
-// benchBoot boots without agents and reads the times that the guest itself says.
-func benchBoot(ctx context.Context, e *env, o benchOptions) ([]benchRow, error) {
-	dir, err := bootArtifacts(ctx, e, "", o.Profile)
-	if err != nil {
-		return nil, err
-	}
-	times, accel := map[string][]float64{}, ""
-	bar := e.progress("booting")
-	defer bar.Done()
-	for n := range o.Runs {
-		bar.Set(int64(n), int64(o.Runs))
-		if accel, err = bootOnce(ctx, e, dir, times); err != nil {
-			return nil, err
-		}
-	}
-	var rows []benchRow
-	for _, mark := range bootMarks {
-		r := benchRow{Name: "boot/" + mark + "/" + accel, Ours: median(times[mark]), Unit: "ms"}
-		switch mark {
-		case "serving":
-			r = r.versus("budget under TCG", servingBudget)
-			r.Published = "CVM 8240 ms: QEMU 1170, OVMF 3990, Linux 3080 (arXiv 2504.21518, authors' data)"
-		case "pid1":
-			r.Published = "microVM below 100 ms with KVM (microsandbox README)"
-		}
-		rows = append(rows, r)
-	}
-	return rows, nil
-}
-
-// bootOnce boots one guest until it is ready and adds its times.
-func bootOnce(ctx context.Context, e *env, dir string, times map[string][]float64) (accel string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	v, err := startVM(ctx, e, bootOptions{Artifacts: dir})
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, v.Stop(context.WithoutCancel(ctx))) }()
-	for _, mark := range bootMarks {
-		line, err := v.WaitLine(ctx, "omega: "+mark+" ")
-		if err != nil {
-			return "", fmt.Errorf("waiting for %s: %w", mark, err)
-		}
-		ms, err := uptimeIn(line, mark)
-		if err != nil {
-			return "", err
-		}
-		times[mark] = append(times[mark], ms)
-	}
-	return v.Accel, nil
-}
-
-// uptimeIn reads the milliseconds at the end of "omega: MARK MS".
-func uptimeIn(line, mark string) (float64, error) {
-	text, ok := strings.CutPrefix(line, "omega: "+mark+" ")
-	ms, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
-	if !ok || err != nil {
-		return 0, fmt.Errorf("console line %q names no time", line)
-	}
-	return float64(ms), nil
-}
 
 // The policy and the call that are decided: a permitted call with an argument
 // that has to be normalised and compared.
