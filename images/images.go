@@ -89,17 +89,26 @@ func Build(ctx context.Context, o Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := buildKernel(ctx, store, p)
+	initrd, err := buildInitrd(ctx, store, p, o)
 	if err != nil {
 		return nil, err
 	}
-	initrd, err := buildInitrd(ctx, store, p, o)
+	var kernel string
+	beside := initrd.path
+	if p.kernel == singleVariant {
+		kernel, err = singleKernel(ctx, store, initrd.path, p.cmdline)
+		// Empty files are what the launch digest has where nothing is beside
+		// the kernel.
+		beside, p.cmdline = os.DevNull, ""
+	} else {
+		kernel, err = buildKernel(ctx, store, p.kernel)
+	}
 	if err != nil {
 		return nil, err
 	}
 	a, err := place(o.Out, p, []artifact{
 		{"kernel", "kernel", filepath.Join(kernel, kernelFile)},
-		{"initrd", "initrd", initrd.path},
+		{"initrd", "initrd", beside},
 		{"ovmf", "ovmf.fd", ovmf},
 		{"kernel.config", "kernel.config", filepath.Join(kernel, configFile)},
 	})

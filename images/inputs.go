@@ -78,7 +78,11 @@ func (in Inputs) payload(entries []entry) {
 }
 
 func (in Inputs) kernel(ctx context.Context, p profile, dir string) error {
-	recipe, err := kernel.Load(kernel.Files, p.fragments)
+	variant, err := kernel.Named(p.kernel)
+	if err != nil {
+		return err
+	}
+	recipe, err := kernel.Load(kernel.Files, variant.Fragments)
 	if err != nil {
 		return err
 	}

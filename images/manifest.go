@@ -93,7 +93,7 @@ func WriteManifest(a *Artifacts, v Values) error {
 		Type:          statementType,
 		PredicateType: predicateType,
 		Predicate: predicate{
-			Profile: p.name, SVN: p.svn, Expires: p.expires, Cmdline: p.cmdline,
+			Profile: p.name, SVN: p.svn, Expires: p.expires, Cmdline: a.Arguments,
 			PolicyDigest: hex.EncodeToString(v.PolicyDigest[:]),
 			PCRs:         v.PCRs, SBOM: a.sbomDigests(),
 			Revision: revision{a.Revision.GitTree, a.Revision.GitTreeSHA256},

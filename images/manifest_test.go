@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"omega/internal/skip"
-	"omega/kernel"
 )
 
 func placed(t *testing.T) *Artifacts {
@@ -97,23 +94,4 @@ func TestAnOldManifestDoesNotOutliveItsArtifacts(t *testing.T) {
 func TestOnlyKnownProfilesAreBuilt(t *testing.T) {
 	_, err := Build(t.Context(), Options{Profile: "unheard-of"})
 	expect(t, err, "unheard-of")
-}
-
-// What `omega build` left is looked at as it is, where there is one.
-func TestBuiltKernelHasEveryOptionOfTheFragments(t *testing.T) {
-	config, err := os.ReadFile(At(filepath.Join("..", "build", "cpu")).Config)
-	if err != nil {
-		skip.Missing(t, "no image is built; `omega build` makes one")
-	}
-	p, err := profileNamed("cpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	recipe, err := kernel.Load(kernel.Files, p.fragments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := kernel.Check(recipe.Config, config); err != nil {
-		t.Error(err)
-	}
 }

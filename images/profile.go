@@ -9,13 +9,13 @@ import (
 // A profile is everything in which one flavour of the image differs from
 // another. The tables below are the image: what is not in them is not in it.
 type profile struct {
-	name      string
-	fragments []string // of kernel/config.d, in order
-	cmdline   string
-	svn       uint32 // raised when older images must no longer be trusted
-	built     string // RFC 3339; the guest's clock never goes below it
-	expires   string // RFC 3339; a manifest is not believed beyond it
-	payload   []file
+	name    string
+	kernel  string // variant of the kernel
+	cmdline string
+	svn     uint32 // raised when older images must no longer be trusted
+	built   string // RFC 3339; the guest's clock never goes below it
+	expires string // RFC 3339; a manifest is not believed beyond it
+	payload []file
 }
 
 // A file is one entry of the initramfs.
@@ -63,10 +63,6 @@ const (
 	expires = "2027-11-30T00:00:00Z"
 )
 
-var fragments = []string{
-	"00-base", "10-x86", "20-snp", "30-devices", "40-storage", "50-sandbox", "60-network", "70-hardening",
-}
-
 // payload is the initramfs that every profile has.
 var payload = []file{
 	{"bin", 0o755, directory()},
@@ -108,10 +104,14 @@ var debugTools = []file{
 
 // profiles are all the images that can be built.
 var profiles = []profile{
-	{name: "cpu", fragments: fragments, cmdline: cmdline, svn: svn, built: built, expires: expires, payload: payload},
+	{name: "cpu", kernel: "cpu", cmdline: cmdline, svn: svn, built: built, expires: expires, payload: payload},
+	// The drivers of the clouds, and a TPM's.
+	{name: "cloud", kernel: "cloud", cmdline: cmdline, svn: svn, built: built, expires: expires, payload: payload},
+	// One file: the initramfs and the command line are inside of the kernel.
+	{name: "single", kernel: singleVariant, cmdline: cmdline, svn: svn, built: built, expires: expires, payload: payload},
 	// A shell inside: never for anything that matters, and verifiers refuse it.
 	{
-		name: "debug", fragments: fragments, cmdline: cmdline, svn: svn, built: built, expires: expires,
+		name: "debug", kernel: "cpu", cmdline: cmdline, svn: svn, built: built, expires: expires,
 		payload: slices.Concat(payload, debugTools),
 	},
 }

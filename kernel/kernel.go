@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -21,8 +22,9 @@ var Files embed.FS
 
 // Source is the readable part of the kernel's recipe.
 type Source struct {
-	Config  []byte  // all fragments, in the order of their names
-	Patches []Patch // in the order of their names
+	Config  []byte   // all fragments, in the order of their names
+	Options []string // what they say, sorted, without comments
+	Patches []Patch  // in the order of their names
 }
 
 // A Patch is one change to the pinned source.
@@ -42,9 +44,14 @@ func Load(dir fs.FS, fragments []string) (*Source, error) {
 		}
 		s.Config = append(s.Config, b...)
 	}
-	if _, err := parseFragment(s.Config); err != nil {
+	options, err := parseFragment(s.Config)
+	if err != nil {
 		return nil, err
 	}
+	for _, o := range options {
+		s.Options = append(s.Options, o.name+"="+o.value)
+	}
+	slices.Sort(s.Options)
 	names, err := fs.Glob(dir, "patches/*.patch") // Glob sorts
 	if err != nil {
 		return nil, fmt.Errorf("kernel patches: %w", err)
@@ -111,14 +118,9 @@ func Check(fragments, config []byte) error {
 	if err != nil {
 		return err
 	}
-	have := map[string]string{}
-	for line := range bytes.Lines(config) {
-		if o, ok := parseLine(strings.TrimSuffix(string(line), "\n")); ok {
-			have[o.name] = o.value
-		}
-	}
-	if len(have) == 0 {
-		return errors.New("kernel config: the finished config is empty")
+	have, err := parseConfig(config)
+	if err != nil {
+		return err
 	}
 	var lost []error
 	for _, o := range want {
@@ -129,9 +131,36 @@ func Check(fragments, config []byte) error {
 	return errors.Join(lost...)
 }
 
+// parseConfig reads a finished config, in which Kconfig may write what it likes
+// beside options.
+func parseConfig(b []byte) (map[string]string, error) {
+	have := map[string]string{}
+	for line := range bytes.Lines(b) {
+		if o, ok := parseLine(strings.TrimSuffix(string(line), "\n")); ok {
+			have[o.name] = o.value
+		}
+	}
+	if len(have) == 0 {
+		return nil, errors.New("kernel config: the finished config is empty")
+	}
+	return have, nil
+}
+
 func word(value string) string {
 	if value == off {
 		return "off"
 	}
 	return value
+}
+
+// changed is the line of a diff that names a file.
+var changed = regexp.MustCompile(`(?m)^\+\+\+ b/(.+)$`)
+
+// Files are the files that the patch changes.
+func (p *Patch) Files() []string {
+	var names []string
+	for _, m := range changed.FindAllSubmatch(p.Diff, -1) {
+		names = append(names, string(m[1]))
+	}
+	return names
 }

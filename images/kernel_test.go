@@ -1,0 +1,192 @@
+package images
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"omega/internal/cache"
+	"omega/internal/skip"
+	"omega/kernel"
+)
+
+// needKernelSource returns the user's store, or skips where the pinned source
+// or the tools of its build are missing.
+func needKernelSource(t *testing.T) *Store {
+	t.Helper()
+	if err := checkTools(); err != nil {
+		skip.Missing(t, "%v", err)
+	}
+	c, err := cache.Open("")
+	if err != nil {
+		skip.Missing(t, "%v", err)
+	}
+	s, err := NewStore(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.File(t.Context(), kernelSource, kernelTar); err != nil {
+		skip.Missing(t, "the pinned kernel source cannot be had: %v", err)
+	}
+	return s
+}
+
+// Kconfig drops and adds options without a word. For each kernel, built or not,
+// what it makes of the fragments is compared with them and with the promises.
+func TestEveryKernelKeepsItsFragmentsAndPromises(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs Kconfig")
+	}
+	s := needKernelSource(t)
+	for _, v := range kernel.Variants {
+		t.Run(v.Name, func(t *testing.T) {
+			r, err := s.kernelRecipe(t.Context(), v.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := r.Config
+			if v.Name == singleVariant {
+				if config, err = withCmdline(r.Source, cmdline); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := finishedConfig(t.Context(), s, r, config); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An option that Kconfig does not know is kept off without any effort.
+func TestPromisesAndFragmentsNameOptionsThatExist(t *testing.T) {
+	s := needKernelSource(t)
+	r, err := s.kernelRecipe(t.Context(), "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := s.kconfigSource(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("grep", "-rhoE", "--include=Kconfig*", `^[[:space:]]*(menu)?config [A-Za-z0-9_]+`, src).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		known[strings.Fields(line)[1]] = true
+	}
+	for _, p := range kernel.Promises {
+		if !known[p.Option] {
+			t.Errorf("the promise about %s is about nothing", p.Option)
+		}
+	}
+	for _, v := range kernel.Variants {
+		r, err := s.kernelRecipe(t.Context(), v.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range r.Options {
+			if name, _, _ := strings.Cut(strings.TrimPrefix(o, "CONFIG_"), "="); !known[name] {
+				t.Errorf("%s: the fragments name %s, which is no option", v.Name, name)
+			}
+		}
+	}
+}
+
+// What Kconfig brings back must not get through: a promise is broken on
+// purpose, in a way that Kconfig accepts.
+func TestABuildStopsWhenKconfigBreaksAPromise(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs Kconfig")
+	}
+	s := needKernelSource(t)
+	r, err := s.kernelRecipe(t.Context(), "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := regexp.MustCompile(`(?m)^# CONFIG_(DEBUG_FS|DMI) is not set$`).ReplaceAll(r.Config, []byte("CONFIG_$1=y"))
+	_, err = finishedConfig(t.Context(), s, r, config)
+	expect(t, err, "DEBUG_FS is y and must be off")
+	expect(t, err, "DMI is y and must be off")
+}
+
+// What `omega build` left is looked at as it is, where there is one.
+func TestBuiltKernelsKeepTheirPromisesAndAreSmall(t *testing.T) {
+	found := false
+	for _, p := range profiles {
+		a := At(filepath.Join("..", "build", p.name))
+		config, err := os.ReadFile(a.Config)
+		if err != nil {
+			continue
+		}
+		info, err := os.Stat(a.Kernel)
+		if err != nil {
+			continue
+		}
+		found = true
+		v, err := kernel.Named(p.kernel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := kernel.Load(kernel.Files, v.Fragments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kernel.Check(src.Config, config); err != nil {
+			t.Errorf("%s: %v", p.name, err)
+		}
+		if err := kernel.Keep(v.Name, config); err != nil {
+			t.Errorf("%s: %v", p.name, err)
+		}
+		if info.Size() > v.MaxSize {
+			t.Errorf("%s: the kernel has %d bytes, more than %d", p.name, info.Size(), v.MaxSize)
+		}
+	}
+	if !found {
+		skip.Missing(t, "no image is built; `omega build` makes one")
+	}
+}
+
+func TestSourcesThatNothingWasMadeFromAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	r := kernelRecipe{variant: "cpu"}
+	b := r.buildIn(dir, Report(nil).begin(""))
+	for _, name := range []string{"src/drivers/a.c", "src/drivers/a.h", "src/drivers/b.c", "src/drivers/Makefile", "src/drivers/Kconfig", "src/scripts/x.py", "src/arch/x86/e.c", "src/arch/arm/e.c", "out/drivers/.a.o.cmd"} {
+		if err := WriteFile(filepath.Join(dir, name), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	note := "source_drivers/a.o := " + b.src + "/drivers/a.c\ndeps_drivers/a.o := \\\n  $(wildcard include/config/A) \\\n  " + b.src + "/drivers/a.h \\\n"
+	if err := WriteFile(filepath.Join(b.out, "drivers/.a.o.cmd"), []byte(note)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.prune(); err != nil {
+		t.Fatal(err)
+	}
+	for name, stays := range map[string]bool{
+		"drivers/a.c": true, "drivers/a.h": true, "drivers/b.c": false, "drivers/Makefile": true, "drivers/Kconfig": true,
+		"scripts/x.py": true, "arch/x86/e.c": true, "arch/arm/e.c": false,
+	} {
+		if _, err := os.Stat(filepath.Join(b.src, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, want it to stay: %v", name, err, stays)
+		}
+	}
+}
+
+func TestCommandLineInsideOfAKernelIsPlain(t *testing.T) {
+	s := &kernel.Source{Config: []byte("CONFIG_A=y\n")}
+	b, err := withCmdline(s, "console=ttyS0 quiet")
+	if want := "CONFIG_A=y\nCONFIG_CMDLINE=\"console=ttyS0 quiet\"\n"; err != nil || !bytes.Equal(b, []byte(want)) {
+		t.Errorf("%q, error %v", b, err)
+	}
+	for _, bad := range []string{"a\"b", "a\\b", "a\nb", "é"} {
+		if _, err := withCmdline(s, bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
