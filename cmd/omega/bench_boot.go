@@ -248,5 +248,5 @@ func idleMemory(ctx context.Context, e *env, empty string) (_ benchRow, err erro
 func memoryIn(line string) (int64, bool) {
 	var anonymous, mapped, files int64
 	n, err := fmt.Sscanf(line, "probe: memory anonymous %d mapped %d files %d", &anonymous, &mapped, &files)
-	return anonymous + mapped + files, err == nil && n == 3
+	return anonymous + mapped + files, err == nil && n == 3 && anonymous > 0
 }

@@ -51,20 +51,21 @@ func watch() {
 	}
 }
 
-// processes sums the proportional shares of private memory and of mapped files
-// that lie on no tmpfs: those on one are counted as files.
+// processes sums resident private memory, and resident pages of files that lie
+// on no tmpfs; those on one are counted as files. What several processes map
+// counts several times: the kernel is built without proportional shares.
 func processes() (anonymous, mapped int64) {
 	dirs, _ := filepath.Glob("[0-9]*") // the pattern is well formed
 	for _, dir := range dirs {
 		if dir == strconv.Itoa(os.Getpid()) {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(dir, "smaps_rollup"))
+		b, err := os.ReadFile(filepath.Join(dir, "status"))
 		if err != nil {
-			continue // a kernel thread, or gone
+			continue // gone
 		}
-		anonymous += field(b, "Pss_Anon")
-		mapped += field(b, "Pss_File")
+		anonymous += field(b, "RssAnon")
+		mapped += field(b, "RssFile")
 	}
 	return anonymous, mapped
 }
