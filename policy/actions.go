@@ -20,6 +20,7 @@ const (
 	ActionChat         = "llm.chat"              // resource: MODEL
 	ActionResponses    = "llm.responses"         // resource: MODEL
 	ActionEmbeddings   = "llm.embeddings"        // resource: MODEL
+	ActionProvider     = "llm.provider"          // resource: MODEL; what its provider runs, fetches or keeps itself
 	ActionSend         = "a2a.message/send"      // resource: PEER
 	ActionStream       = "a2a.message/stream"    // resource: PEER
 	ActionTaskGet      = "a2a.tasks/get"         // resource: PEER
@@ -58,7 +59,7 @@ var ChatArgs = []string{"max_tokens", "messages", "request_bytes", "request_sha2
 var (
 	messageArgs = []string{"bytes", "context", "files", "text", "message_sha256"}
 	taskArgs    = []string{"task"}
-	httpArgs    = []string{"body_sha256", "bytes", "content_type", "host", "method", "path", "port", "query"}
+	httpArgs    = []string{"body_sha256", "bytes", "content_type", "header_names", "host", "method", "path", "port", "query"}
 	dataArgs    = []string{"bytes", "name", "sha256"}
 )
 
@@ -92,6 +93,7 @@ var Actions = []Action{
 	{ActionChat, kindModel, ChatArgs},
 	{ActionResponses, kindModel, ChatArgs},
 	{ActionEmbeddings, kindModel, []string{"inputs", "request_bytes", "request_sha256"}},
+	{ActionProvider, kindModel, nil},
 	{ActionSend, kindPeer, messageArgs},
 	{ActionStream, kindPeer, messageArgs},
 	{ActionTaskGet, kindPeer, taskArgs},
