@@ -19,10 +19,10 @@ const reproHelp = `
 What is committed (HEAD) is built twice, from clean trees and under conditions
 that differ: folder (one has spaces in its path), home, Go's build cache (the
 second one is empty), umask, time zone, locale, GOMAXPROCS, order and age of the
-files, and, where this machine can, user and clock. Every artifact and
-manifest.json must come out equal, byte for byte. What could not be varied is
-said. On a difference the file inside the artifact is named, both trees are kept
-and the exit code is 4.
+files, and, where this machine can, user, clock and number of processors. Every
+artifact and manifest.json must come out equal, byte for byte. What could not be
+varied is said. On a difference the file inside the artifact is named, both trees
+are kept and the exit code is 4.
 
 Kernel, runsc and fetched packages come from the user's cache by the digest of
 their inputs, so this takes minutes. --full begins with empty caches twice; that
@@ -62,7 +62,7 @@ func runRepro(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	return (&repro{e: e, o: o, source: source, cache: c.Root(), compile: compileOmega}).run(ctx)
+	return (&repro{e: e, o: o, source: source, cache: c.Root(), memory: sharedMemory, locale: otherLocale, compile: compileOmega}).run(ctx)
 }
 
 // A repro is one run of the verb.
@@ -72,9 +72,13 @@ type repro struct {
 	source  string                                         // the checkout
 	cache   string                                         // the user's cache
 	compile func(ctx context.Context, b *reproBuild) error // makes bin/omega in the tree
+	memory  string                                         // a folder whose file system lists files in another order
+	locale  func(ctx context.Context, work string) locale  // for the second build
 	work    string                                         // holds everything that is made here
-	result  reproResult
-	told    []difference // from a release
+	// elsewhere holds the second tree, if not work.
+	elsewhere string
+	result    reproResult
+	told      []difference // from a release
 }
 
 // reproResult is what --json prints.
@@ -108,9 +112,15 @@ func (r *repro) run(ctx context.Context) (err error) {
 	if r.work, err = os.MkdirTemp("", "omega-repro-"); err != nil {
 		return fmt.Errorf("repro: %w", err)
 	}
+	if r.elsewhere, err = otherFileSystem(r.memory); err != nil {
+		return errors.Join(err, os.RemoveAll(r.work))
+	}
 	defer func() {
 		if r.result.Kept == "" {
 			err = errors.Join(err, os.RemoveAll(r.work))
+		}
+		if r.elsewhere != "" {
+			err = errors.Join(err, os.RemoveAll(r.elsewhere))
 		}
 	}()
 	builds, err := r.prepare(ctx, tree, release != nil)
@@ -201,6 +211,9 @@ func (r *repro) finish(builds []*reproBuild, good, bad string) error {
 		r.result.Kept = r.work
 		for _, b := range builds {
 			b.thin()
+			if err := b.settle(); err != nil {
+				return err
+			}
 		}
 	}
 	if r.o.JSON {

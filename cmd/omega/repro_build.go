@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 type reproBuild struct {
 	name      string // in words
 	tree      string // the clean source tree
+	keep      string // where the tree goes if somebody has to look into it; "" is where it is
 	home      string
 	tmp       string
 	log       string
@@ -31,6 +33,7 @@ type reproBuild struct {
 	older     time.Duration // by how much files are older than the commit
 	mapUser   bool          // otherUser instead of our own
 	clock     []string      // the command that shifts the clock
+	oneCPU    []string      // the command that leaves it one processor
 }
 
 const (
@@ -80,6 +83,19 @@ func (b *reproBuild) thin() {
 	}
 }
 
+// settle moves the tree to where it is kept.
+func (b *reproBuild) settle() error {
+	if b.keep == "" {
+		return nil
+	}
+	// cp keeps what a tree can have: modes, times, links.
+	if out, err := exec.Command("cp", "-a", "--", b.tree, b.keep).CombinedOutput(); err != nil {
+		return fmt.Errorf("keeping %s: %w %s", b.tree, err, out)
+	}
+	b.tree, b.keep = b.keep, ""
+	return nil
+}
+
 // build makes omega from the tree, and the image with that omega.
 func (b *reproBuild) build(ctx context.Context, e *env, compile func(context.Context, *reproBuild) error) (time.Duration, error) {
 	begin := time.Now()
@@ -124,7 +140,7 @@ func (b *reproBuild) run(ctx context.Context, words ...string) error {
 		return fmt.Errorf("repro: %w", err)
 	}
 	defer log.Close()
-	words = append(append([]string{"-c", `umask "$0" && exec "$@"`, fmt.Sprintf("%03o", b.umask)}, b.clock...), words...)
+	words = append(append([]string{"-c", `umask "$0" && exec "$@"`, fmt.Sprintf("%03o", b.umask)}, slices.Concat(b.oneCPU, b.clock)...), words...)
 	cmd := exec.CommandContext(ctx, "sh", words...)
 	cmd.Dir, cmd.Env = b.tree, b.settings
 	cmd.Stdout, cmd.Stderr = log, log

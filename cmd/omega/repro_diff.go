@@ -44,7 +44,10 @@ func compareFolders(a, b string) ([]comparedFile, error) {
 			return nil, fmt.Errorf("comparing: %w", err)
 		}
 		for _, f := range list {
-			names = append(names, f.Name())
+			// Only who signs can make the signature, so nobody can make it again.
+			if f.Name() != "manifest.dsse.json" {
+				names = append(names, f.Name())
+			}
 		}
 	}
 	slices.Sort(names)
@@ -94,9 +97,13 @@ func explain(name string, a, b []byte) []string {
 	switch name {
 	case "initrd":
 		told, err = explainInitrd(a, b)
+	case "omega.efi":
+		told, err = explainUKI(a, b)
 	case "manifest.json":
 		told, err = explainManifest(a, b)
-	case "cmdline", "kernel.config":
+	case "sbom.spdx.json", "sbom.cdx.json":
+		told, err = explainJSON(a, b)
+	case "cmdline", "kernel.config", "NOTICES.txt":
 		return []string{explainText(a, b)}
 	}
 	if err != nil {

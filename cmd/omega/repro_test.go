@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omega/attest"
+	"omega/internal/skip"
 )
 
 // checkout makes a git checkout of files, whose `omega build` is the script.
@@ -50,8 +51,14 @@ func tryRepro(t *testing.T, ctx context.Context, dir string, o reproOptions) tri
 	install := func(ctx context.Context, b *reproBuild) error {
 		return b.run(ctx, "sh", "-c", "mkdir bin && cp omega.sh bin/omega && chmod 755 bin/omega")
 	}
-	r := &repro{e: e, o: o, source: dir, cache: t.TempDir(), compile: install}
+	r := &repro{e: e, o: o, source: dir, cache: t.TempDir(), memory: sharedMemory, compile: install,
+		locale: func(context.Context, string) locale { return locale{name: "POSIX"} }}
 	err := r.run(ctx)
+	if r.elsewhere != "" {
+		if _, err := os.Stat(r.elsewhere); err == nil {
+			t.Errorf("%s is left behind", r.elsewhere)
+		}
+	}
 	return tried{out.String(), words.String(), err, tmp}
 }
 
@@ -83,6 +90,18 @@ func TestTwoBuildsAreComparedUnderVariedConditions(t *testing.T) {
 		"Go's cache": "echo $GOCACHE", "umask": "umask", "modes in the tree": "stat -c %a a/b.txt a", "age of the files": "stat -c %Y a/b.txt",
 		"temporary folder": "echo $TMPDIR", "module proxy": "echo $GOPROXY",
 	}
+	if len(oneCPU()) > 0 {
+		leaks["processors that there are"] = "nproc --ignore=0"
+	}
+	if len(shiftClock()) > 0 {
+		leaks["clock"] = "date +%Y-%m"
+	}
+	if dir, err := otherFileSystem(sharedMemory); err == nil && dir != "" {
+		leaks["order of files"] = "ls -U"
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if canMapUser(t.Context()) {
 		leaks["user"] = "id -u"
 	}
@@ -106,6 +125,21 @@ func TestTwoBuildsAreComparedUnderVariedConditions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheSecondBuildRunsUnderTheTurkishLocale(t *testing.T) {
+	if _, err := os.Stat("/usr/share/i18n/locales/tr_TR"); err != nil {
+		skip.Missing(t, "apt-get install locales gives the locale")
+	}
+	l := otherLocale(t.Context(), t.TempDir())
+	cmd := exec.Command("date", "-d", "2026-11-01", "+%B")
+	cmd.Env = append(os.Environ(), "LC_ALL="+l.name)
+	if l.folder != "" {
+		cmd.Env = append(cmd.Env, "LOCPATH="+l.folder)
+	}
+	if out, err := cmd.Output(); err != nil || string(out) != "Kas\u0131m\n" {
+		t.Errorf("under %+v November is %q, %v", l, out, err)
 	}
 }
 

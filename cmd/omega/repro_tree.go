@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A committedTree is what git has committed, and nothing else of the checkout.
@@ -167,4 +169,26 @@ func unsorted(dir string) ([]string, error) {
 	}
 	defer f.Close()
 	return f.Readdirnames(-1)
+}
+
+const (
+	// sharedMemory is where Linux systems have a file system in memory. It lists
+	// the newest file first, and disks by hash or by name.
+	sharedMemory = "/dev/shm"
+	// treeSpace is what a tree takes with all that is built in it, and more.
+	treeSpace = 1 << 30
+)
+
+// otherFileSystem makes a folder in memory, or returns "" where there is no
+// room for it.
+func otherFileSystem(memory string) (string, error) {
+	var fs unix.Statfs_t
+	if memory == "" || unix.Statfs(memory, &fs) != nil || fs.Type != unix.TMPFS_MAGIC || fs.Flags&unix.ST_NOEXEC != 0 || fs.Bavail*uint64(fs.Bsize) < treeSpace {
+		return "", nil
+	}
+	dir, err := os.MkdirTemp(memory, "omega-repro-")
+	if err != nil {
+		return "", fmt.Errorf("repro: %w", err)
+	}
+	return dir, nil
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // goKnobs are the settings that say where Go finds modules. They are the
@@ -30,7 +32,7 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 	if err != nil {
 		return nil, err
 	}
-	locale, localeVaries := otherLocale(ctx)
+	locale := r.locale(ctx, r.work)
 	second := filepath.Join(r.work, "the second build")
 	first := filepath.Join(r.work, "one")
 	builds := []*reproBuild{
@@ -40,12 +42,16 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 	vary := [][]string{
 		{"TZ=UTC", "LC_ALL=C", "LANG=C", "GOMAXPROCS=1"},
 		// By now everything is there, so the second one may fetch no module.
-		{"TZ=Pacific/Kiritimati", "LC_ALL=" + locale, "LANG=" + locale, fmt.Sprint("GOMAXPROCS=", max(2, runtime.NumCPU())), "GOPROXY=off"},
+		{"TZ=Pacific/Kiritimati", "LC_ALL=" + locale.name, "LANG=" + locale.name, fmt.Sprint("GOMAXPROCS=", max(2, runtime.NumCPU())), "GOPROXY=off"},
+	}
+	if locale.folder != "" {
+		vary[1] = append(vary[1], "LOCPATH="+locale.folder)
 	}
 	if single {
 		builds = builds[:1]
 		builds[0].name = "build"
 	} else {
+		builds[0].oneCPU = oneCPU()
 		builds[1].mapUser = canMapUser(ctx)
 		builds[1].clock = shiftClock()
 	}
@@ -53,6 +59,9 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 		dir := []string{first, second}[i]
 		b.profile, b.goVersion = "cpu", known["GOVERSION"]
 		b.tree, b.home, b.log = filepath.Join(dir, "src"), filepath.Join(dir, "home"), filepath.Join(dir, "build.log")
+		if i > 0 && r.elsewhere != "" {
+			b.keep, b.tree = b.tree, filepath.Join(r.elsewhere, "the second build", "src")
+		}
 		// The kernel's make splits paths at spaces, and builds here if it must.
 		b.tmp = filepath.Join(r.work, fmt.Sprint("tmp", i+1))
 		if i > 0 || r.o.Full {
@@ -66,7 +75,7 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 	if single {
 		return builds, nil
 	}
-	return builds, r.sayVaried(builds, locale, localeVaries)
+	return builds, r.sayVaried(builds, locale)
 }
 
 // environment is everything that both builds see the same way, or at a place of
@@ -91,7 +100,7 @@ func environment(b *reproBuild, known map[string]string) []string {
 
 // sayVaried says what differs between the two builds, and what should but does
 // not on this machine.
-func (r *repro) sayVaried(builds []*reproBuild, locale string, localeVaries bool) error {
+func (r *repro) sayVaried(builds []*reproBuild, locale locale) error {
 	same, err := sameOrder(builds[0].tree, builds[1].tree)
 	if err != nil {
 		return err
@@ -109,10 +118,12 @@ func (r *repro) sayVaried(builds []*reproBuild, locale string, localeVaries bool
 	say(true, "umask 022 and 077", "")
 	say(true, fmt.Sprintf("age of the files, by %d days", days), "")
 	say(true, "time zone UTC and UTC+14", "")
-	say(localeVaries, "locale C and "+locale, "locale (no other one is installed)")
+	say(locale.name != "C", "locale C and "+locale.name, "locale (no other one is installed)")
 	say(true, fmt.Sprintf("GOMAXPROCS 1 and %d", max(2, runtime.NumCPU())), "")
+	say(len(builds[0].oneCPU) > 0, fmt.Sprintf("processors 1 and %d", runtime.NumCPU()), "number of processors (there is one, or taskset is not installed)")
 	say(builds[1].mapUser, fmt.Sprintf("user %d and %d", os.Getuid(), otherUser), "user (user namespaces are not available)")
 	say(len(builds[1].clock) > 0, fmt.Sprintf("clock of programs that use the C library, by %d days", days), "clock (faketime is not installed)")
+	say(false, "", "clock of Go's own programs, which ask the kernel (their results carry no time: the age of every file is varied)")
 	say(!same, "order of the files in their folders", "order of the files in their folders (this file system sorts them itself)")
 	say(r.o.Full, "kernel, runsc and packages, from empty caches", "kernel, runsc and packages (reused by digest; --full builds them twice)")
 	r.e.sayf("varied: %s", strings.Join(r.result.Varied, "; "))
@@ -135,27 +146,55 @@ func goEnv(ctx context.Context, dir string) (map[string]string, error) {
 	return known, nil
 }
 
-// otherLocale returns an installed locale that is least like C. Turkish is the
-// best one: it has other capital letters.
-func otherLocale(ctx context.Context) (string, bool) {
+// A locale is one that programs can be run under; folder is where it lies if
+// that is not the system's place.
+type locale struct{ name, folder string }
+
+// otherLocale returns the locale that is least like C. Turkish is the best one:
+// it has other capital letters. Where it is not installed it is made in work.
+func otherLocale(ctx context.Context, work string) locale {
 	out, err := exec.CommandContext(ctx, "locale", "-a").Output()
 	if err != nil {
-		return "C", false
+		return locale{name: "C"}
 	}
-	best := ""
+	best := locale{name: "C"}
 	for _, name := range strings.Fields(string(out)) {
 		switch {
 		case strings.HasPrefix(name, "tr_TR"):
-			return name, true
+			return locale{name: name}
 		case name == "C" || name == "POSIX":
-		case best == "" || strings.HasPrefix(best, "C."):
-			best = name
+		case best.name == "C" || strings.HasPrefix(best.name, "C."):
+			best = locale{name: name}
 		}
 	}
-	if best == "" {
-		return "C", false
+	const turkish = "tr_TR.UTF-8"
+	folder := filepath.Join(work, "locale")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return best
 	}
-	return best, true
+	if err := exec.CommandContext(ctx, "localedef", "-i", "tr_TR", "-f", "UTF-8", filepath.Join(folder, turkish)).Run(); err != nil {
+		return best
+	}
+	return locale{turkish, folder}
+}
+
+// oneCPU returns the command that runs another one on one processor, if there
+// is more than that.
+func oneCPU() []string {
+	path, err := exec.LookPath("taskset")
+	if err != nil || runtime.NumCPU() < 2 {
+		return nil
+	}
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil
+	}
+	for cpu := range 8 * len(set) * 8 {
+		if set.IsSet(cpu) {
+			return []string{path, "-c", fmt.Sprint(cpu)}
+		}
+	}
+	return nil
 }
 
 // shiftClock returns the command that runs another one at another time, if

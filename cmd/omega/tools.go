@@ -25,6 +25,8 @@ var hostPackages = []string{
 	"ca-certificates", "cpio", "tar",
 	// the virtual machine
 	"qemu-system-x86",
+	// what two builds are varied with
+	"faketime", "locales", "util-linux",
 }
 
 // testPackages are what the tests hold omega's own writers against.
