@@ -101,7 +101,7 @@ func lies(question []byte) (list [][]byte) {
 		copy(b[16:], address)
 		return append(b, options...)
 	}
-	good := []byte{10, 0, 2, 15}
+	good := []byte{10, 0, 2, 99} // whoever takes it is not where QEMU forwards to
 	offer, server := []byte{53, 1, 2}, []byte{54, 4, 10, 0, 2, 66}
 	mask, end := []byte{1, 4, 255, 255, 255, 0}, []byte{255}
 	with := func(address []byte, parts ...[]byte) {
