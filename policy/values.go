@@ -21,6 +21,7 @@ const (
 type values struct {
 	texts []string
 	bytes int
+	full  bool
 }
 
 // learn keeps the values of JSON, or of a text that is none.
@@ -62,7 +63,10 @@ func (v *values) leaves(tree any, depth int) {
 }
 
 func (v *values) keep(text string) {
-	if text == "" || v.bytes+len(text) > maxValues {
+	if text == "" {
+		return
+	}
+	if v.full = v.full || v.bytes+len(text) > maxValues; v.full {
 		return
 	}
 	v.texts = append(v.texts, text)
