@@ -41,7 +41,8 @@ func NewStore(c *cache.Cache, r Report) (*Store, error) {
 		return nil, err
 	}
 	apt := &apt{dir: filepath.Join(c.Root(), "apt")}
-	return &Store{cache: c, report: r, lock: f, providers: map[string]provider{"apt": apt.fetch}}, nil
+	snapshot := &snapshot{base: snapshotArchive}
+	return &Store{cache: c, report: r, lock: f, providers: map[string]provider{"apt": apt.fetch, "snapshot": snapshot.fetch}}, nil
 }
 
 // File returns the path of one pinned file of the entry called name.
@@ -96,35 +97,44 @@ func (s *Store) fill(ctx context.Context, e lock.Entry, dir string, step Step) e
 	return nil
 }
 
-// fetch asks one provider after the other. A wrong digest ends the search: it
-// is not a provider that is away, it is one that lies.
+// fetch asks one provider after the other, in the lock file's order, until one
+// gives the pinned bytes. Whoever gives others is told of, and not believed.
 func (s *Store) fetch(ctx context.Context, e lock.Entry, dir string, step Step) (string, error) {
 	var tried []error
 	for _, p := range e.Providers {
-		get := s.providers[p.Kind]
-		if get == nil {
-			return "", fmt.Errorf("fetching %s: unknown provider %q", e.Package, p.Kind)
+		deb, err := s.fetchFrom(ctx, e, p, dir, step)
+		if err == nil || ctx.Err() != nil {
+			return deb, errors.Join(err, ctx.Err())
 		}
-		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
-			return "", fmt.Errorf("fetching %s: %w", e.Package, err)
+		tried = append(tried, fmt.Errorf("fetching %s %s from %s: %w", e.Package, e.Version, p, err))
+		var lies *lock.MismatchError
+		if errors.As(err, &lies) {
+			s.report.begin(p.Kind + " gave another " + e.Package + " than the pinned one; it is not used").Done()
 		}
-		stop := watchSize(dir, e.Size, step)
-		err := get(ctx, e, p, dir)
-		stop()
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		if err != nil {
-			tried = append(tried, fmt.Errorf("fetching %s %s from %s %s: %w", e.Package, e.Version, p.Kind, p.Suite, err))
-			continue
-		}
-		deb, err := onlyDeb(dir)
-		if err != nil {
-			return "", fmt.Errorf("fetching %s: %w", e.Package, err)
-		}
-		return deb, checkFile(deb, e.Package+" "+e.Version, e.SHA256)
 	}
 	return "", errors.Join(tried...)
+}
+
+// fetchFrom gets e from one provider and checks its digest.
+func (s *Store) fetchFrom(ctx context.Context, e lock.Entry, p lock.Provider, dir string, step Step) (string, error) {
+	get := s.providers[p.Kind]
+	if get == nil {
+		return "", fmt.Errorf("unknown provider %q", p.Kind)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
+		return "", err
+	}
+	stop := watchSize(dir, e.Size, step)
+	err := get(ctx, e, p, dir)
+	stop()
+	if err != nil {
+		return "", err
+	}
+	deb, err := onlyDeb(dir)
+	if err != nil {
+		return "", err
+	}
+	return deb, checkFile(deb, e.Package+" "+e.Version, e.SHA256)
 }
 
 // onlyDeb returns the one package in dir.

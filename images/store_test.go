@@ -154,6 +154,12 @@ func TestTheLockFileParsesAndNamesWhatTheBuildFetches(t *testing.T) {
 	if strings.Contains(string(lockFile), "://") {
 		t.Error("the lock file names a host")
 	}
+	for _, e := range s.lock.Entries {
+		last := e.Providers[len(e.Providers)-1]
+		if len(e.Providers) < 2 || e.Providers[0].Kind != "apt" || last.Kind != "snapshot" {
+			t.Errorf("%s: providers %v, want a suite and then the archive of everything", e.Name, e.Providers)
+		}
+	}
 }
 
 func TestTheDebianArchiveIsFoundInEitherFormOfSources(t *testing.T) {

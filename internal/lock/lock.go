@@ -61,11 +61,17 @@ type Member struct {
 	SHA256 Digest `json:"sha256"`
 }
 
-// A Provider is one place that has the package.
+// A Provider is one place that has the package: a suite of the machine's own
+// Debian archive, or the public archive of all that Debian ever published. It is
+// never believed: the digest decides.
 type Provider struct {
-	Kind  string `json:"kind"` // "apt" is the only one
-	Suite string `json:"suite"`
+	Kind  string `json:"kind"` // apt or snapshot
+	Suite string `json:"suite,omitempty"`
+	SHA1  string `json:"sha1,omitempty"` // by which a snapshot archive names the file
 }
+
+// String names the provider in words.
+func (p Provider) String() string { return p.Kind + " " + p.Suite + p.SHA1 }
 
 // A MismatchError reports bytes that are not the pinned ones.
 type MismatchError struct {
@@ -81,6 +87,7 @@ func (e *MismatchError) Error() string {
 // (Debian Policy 5.6.1 and 5.6.12).
 var (
 	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{0,63}$`)
+	sha1Form    = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	versionForm = regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]{0,127}$`)
 )
 
@@ -144,8 +151,10 @@ func (e Entry) validate() error {
 		return fmt.Errorf("no provider")
 	}
 	for _, p := range e.Providers {
-		if p.Kind != "apt" || !nameForm.MatchString(p.Suite) {
-			return fmt.Errorf("unknown provider %q %q", p.Kind, p.Suite)
+		apt := p.Kind == "apt" && nameForm.MatchString(p.Suite) && p.SHA1 == ""
+		snapshot := p.Kind == "snapshot" && sha1Form.MatchString(p.SHA1) && p.Suite == ""
+		if !apt && !snapshot {
+			return fmt.Errorf("unknown provider %q %q", p.Kind, p.Suite+p.SHA1)
 		}
 	}
 	for _, m := range e.Members {
