@@ -40,9 +40,9 @@ var bootForms = []struct {
 }
 
 // TestConversionsBootBackAndATPMHoldsThePredictedPCRs boots the image in each
-// form through OVMF with an emulated TPM, and compares what the TPM was told with
-// the prediction. The TPM itself writes that down, so the guest's kernel needs no
-// driver for it.
+// form through OVMF with an emulated TPM, and compares the prediction with what the
+// TPM was told, which it writes down itself, and with the firmware's event log,
+// which is read from the guest's memory: its kernel has no driver for a TPM.
 func TestConversionsBootBackAndATPMHoldsThePredictedPCRs(t *testing.T) {
 	dir := image(t)
 	for _, file := range []string{ovmfCode, ovmfVars} {
@@ -62,15 +62,18 @@ func TestConversionsBootBackAndATPMHoldsThePredictedPCRs(t *testing.T) {
 		t.Run(form.to, func(t *testing.T) {
 			t.Parallel()
 			file := form.file(t, converted(t, dir, form.to), program)
-			got := extensions(t, bootWithTPM(t, form.boot, file))
+			tpm, log := bootWithTPM(t, form.boot, file)
 			for _, bank := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
 				p, err := measure.PredictPCRs(program, form.boot, bank)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, pcr := range measure.PredictedPCRs {
-					if diff := cmp.Diff(predicted(p, pcr), got[tpmRegister{pcr, bank}]); diff != "" {
-						t.Errorf("PCR %d, %v:\n%s", pcr, bank, diff)
+					if diff := cmp.Diff(predicted(p, pcr), tpm[tpmRegister{pcr, bank}]); diff != "" {
+						t.Errorf("PCR %d, %v, as the TPM has it:\n%s", pcr, bank, diff)
+					}
+					if diff := cmp.Diff(predicted(p, pcr), log[tpmRegister{pcr, bank}]); diff != "" {
+						t.Errorf("PCR %d, %v, as the event log has it:\n%s", pcr, bank, diff)
 					}
 				}
 			}

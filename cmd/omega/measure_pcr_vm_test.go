@@ -38,9 +38,13 @@ func predicted(p *measure.PCRPrediction, pcr int) (list []string) {
 	return list
 }
 
+// tpmMemory is the memory of a guest that boots with a TPM, in MiB.
+const tpmMemory = 512
+
 // bootWithTPM boots file, a program or a disk, until PID 1 speaks and returns
-// the TPM's log.
-func bootWithTPM(t *testing.T, boot measure.Boot, file string) []byte {
+// what extended the TPM's registers: as the TPM itself wrote it down, and as the
+// firmware's event log has it.
+func bootWithTPM(t *testing.T, boot measure.Boot, file string) (tpm, log map[tpmRegister][]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -58,18 +62,19 @@ func bootWithTPM(t *testing.T, boot measure.Boot, file string) []byte {
 	if err := errors.Join(err, os.WriteFile(at("vars"), vars, 0o600), os.Mkdir(at("tpm"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	tpm := exec.CommandContext(ctx, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+at("tpm"),
+	emulator := exec.CommandContext(ctx, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+at("tpm"),
 		"--ctrl", "type=unixio,path="+at("socket"), "--log", "level=5,file="+at("log"), "--terminate")
-	if err := tpm.Start(); err != nil {
+	if err := emulator.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _, _ = tpm.Process.Kill(), tpm.Wait() }()
+	defer func() { _, _ = emulator.Process.Kill(), emulator.Wait() }()
 	bin, args, err := images.QEMU(ctx, c, nil)
 	if err != nil {
 		skip.Missing(t, "%v", err)
 	}
-	args = append(args, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", "1024",
+	args = append(args, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", fmt.Sprint(tpmMemory),
 		"-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",
+		"-qmp", "unix:"+at("control")+",server=on,wait=off",
 		"-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode, "-drive", "if=pflash,format=raw,file="+at("vars"),
 		"-chardev", "socket,id=tpm,path="+at("socket"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
 	if boot == measure.DirectBoot {
@@ -78,17 +83,27 @@ func bootWithTPM(t *testing.T, boot measure.Boot, file string) []byte {
 		args = append(args, "-drive", "if=virtio,format=raw,file="+file)
 	}
 	waitForFile(t, at("socket"))
-	console := &stopAt{text: "omega: pid1", stop: cancel}
+	console := &waitFor{text: "omega: pid1", seen: make(chan struct{})}
 	machine := exec.CommandContext(ctx, bin, args...)
 	machine.Stdout, machine.Stderr = console, console
-	if err := machine.Run(); !console.seen {
+	if err := machine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- machine.Wait() }()
+	select {
+	case <-console.seen:
+	case err := <-ended:
 		t.Fatalf("PID 1 did not speak: %v\n%s", err, console.all.Bytes())
 	}
-	log, err := os.ReadFile(at("log"))
+	log = eventLog(t, guestMemory(t, at("control"), dir, tpmMemory<<20))
+	cancel()
+	<-ended
+	text, err := os.ReadFile(at("log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return log
+	return extensions(t, text), log
 }
 
 func waitForFile(t *testing.T, path string) {
@@ -102,19 +117,19 @@ func waitForFile(t *testing.T, path string) {
 	t.Fatalf("%s did not appear", path)
 }
 
-// stopAt keeps what is written and calls stop once text was.
-type stopAt struct {
+// waitFor keeps what is written and closes seen once text was.
+type waitFor struct {
 	text string
-	stop func()
+	seen chan struct{}
 	all  bytes.Buffer
-	seen bool
+	done bool
 }
 
-func (s *stopAt) Write(b []byte) (int, error) {
-	s.all.Write(b)
-	if !s.seen && bytes.Contains(s.all.Bytes(), []byte(s.text)) {
-		s.seen = true
-		s.stop()
+func (w *waitFor) Write(b []byte) (int, error) {
+	w.all.Write(b)
+	if !w.done && bytes.Contains(w.all.Bytes(), []byte(w.text)) {
+		w.done = true
+		close(w.seen)
 	}
 	return len(b), nil
 }
