@@ -2,8 +2,6 @@
 export GOTOOLCHAIN := local
 export YES
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-MODULES := . examples images/runsc
 # With the flags that it is built with, gVisor is compiled once and not twice.
 RUNSC_FLAGS := CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath"
 OMEGA := bin/omega
@@ -54,8 +52,8 @@ lint: ## gofmt, go vet, staticcheck and the import rules
 fmt: ## format the code
 	gofmt -w .
 
-vuln: ## look for known vulnerabilities; needs the vulnerability database
-	for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
+vuln: omega ## look for known vulnerabilities; needs the vulnerability database
+	@$(OMEGA) vuln $(json)
 
 clean: ## remove what was built here; the user's cache stays
 	rm -rf bin build

@@ -31,6 +31,7 @@ func verbs() []verb {
 		{"connect", connectUsage, "lets ordinary clients on this machine talk to a platform that is verified, and stays so", runConnect},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 		{"repro", reproUsage, "builds the image twice under varied conditions and compares; or once, against a release", runRepro},
+		{"vuln", vulnUsage, "looks for known vulnerabilities in what is called, but for the exceptions in openvex.json", runVuln},
 		{"bench", benchUsage, "measures, and compares with references and published figures", runBench},
 	}
 }
