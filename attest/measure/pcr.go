@@ -34,14 +34,15 @@ type PCREvent struct {
 type PCRPrediction struct {
 	Boot   Boot
 	Bank   crypto.Hash
-	Stub   string // the stub's own words: name and version
+	Stub   string // the stub's own words: name and version; "" where there is none
 	Events []PCREvent
 }
 
 // PredictPCRs says how a UKI extends PCR 4, 9, 11 and 12. The UKI's disk may
 // hold nothing that the stub picks up beside it: PCR 12 is zero then, and a
 // Verifier has to demand that. Secure Boot is off, and the firmware extends
-// PCR 4 as OVMF does.
+// PCR 4 as OVMF does. A kernel with everything inside is taken as well, from a
+// disk: it has no stub of systemd's, so it extends PCR 4 alone.
 func PredictPCRs(uki []byte, boot Boot, bank crypto.Hash) (*PCRPrediction, error) {
 	if boot != DiskBoot && boot != DirectBoot {
 		return nil, fmt.Errorf("PCRs of boot %q are not known; want disk or direct", boot)
@@ -54,6 +55,17 @@ func PredictPCRs(uki []byte, boot Boot, bank crypto.Hash) (*PCRPrediction, error
 		return nil, err
 	}
 	p := &PCRPrediction{Boot: boot, Bank: bank}
+	if isKernel(uki) {
+		if boot == DirectBoot {
+			return nil, errors.New("PCRs: QEMU writes into the header of a kernel that it hands over; the launch digest covers that one")
+		}
+		outer, err := authentihash(img, bank)
+		if err != nil {
+			return nil, err
+		}
+		p.begun(PCREvent{4, "kernel", outer})
+		return p, nil
+	}
 	if p.Stub, err = stubOf(img); err != nil {
 		return nil, err
 	}
@@ -131,18 +143,26 @@ func (p *PCRPrediction) programs(img *pe.Image) error {
 	if err != nil {
 		return fmt.Errorf("kernel in the UKI: %w", err)
 	}
-	uki := PCREvent{4, "UKI", outer}
+	p.begun(PCREvent{4, "UKI", outer})
+	p.Events = append(p.Events, PCREvent{4, "kernel", inner})
+	return nil
+}
+
+// begun adds the events around the program that firmware itself starts.
+func (p *PCRPrediction) begun(program PCREvent) {
 	if p.Boot == DirectBoot {
-		p.Events = append(p.Events, uki)
+		p.Events = append(p.Events, program)
 	}
 	p.extend(4, "action: boot option", []byte("Calling EFI Application from Boot Option"))
 	p.extend(4, "separator", make([]byte, 4))
 	if p.Boot == DiskBoot {
-		p.Events = append(p.Events, uki)
+		p.Events = append(p.Events, program)
 	}
-	p.Events = append(p.Events, PCREvent{4, "kernel", inner})
-	return nil
 }
+
+// isKernel tells a bzImage from other EFI programs by its header
+// (Documentation/arch/x86/boot.rst, field header).
+func isKernel(b []byte) bool { return len(b) > 0x206 && string(b[0x202:0x206]) == "HdrS" }
 
 // loadedByKernel extends PCR 9 as the kernel's own EFI stub does (Linux,
 // drivers/firmware/efi/libstub/efi-stub-helper.c): its load options, then the

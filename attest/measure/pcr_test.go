@@ -227,3 +227,29 @@ func FuzzPredictPCRs(f *testing.F) {
 		}
 	})
 }
+
+// Seen with OVMF, a TPM and a kernel that has its initramfs and its command line
+// inside: firmware measures one program, and nothing else is measured.
+func TestAKernelByItselfExtendsPCR4Alone(t *testing.T) {
+	kernel := petest.Image(petest.Section{Name: ".text", Content: make([]byte, 4096)})
+	copy(kernel[0x202:], "HdrS")
+	p, err := PredictPCRs(kernel, DiskBoot, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := Authentihash(kernel, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.Events); n != 3 || !bytes.Equal(p.Events[2].Digest, hash) || p.Events[2].PCR != 4 {
+		t.Errorf("events %+v", p.Events)
+	}
+	for _, pcr := range []int{9, 11, 12} {
+		if !bytes.Equal(p.Value(pcr), make([]byte, 32)) {
+			t.Errorf("PCR %d is %x", pcr, p.Value(pcr))
+		}
+	}
+	if _, err := PredictPCRs(kernel, DirectBoot, crypto.SHA256); err == nil {
+		t.Error("QEMU changes the header, and yet there is a prediction")
+	}
+}
