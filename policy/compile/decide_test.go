@@ -186,12 +186,15 @@ func TestReasonsStayShort(t *testing.T) {
 func TestWasmDecidesAsOPADoes(t *testing.T) {
 	out := mustCompile(t, "testdata/rich.yaml")
 	d := decider(t, out)
-	q, err := rego.New(rego.Query("data.omega.decision"), rego.Module("policy.rego", string(out.Rego)),
-		rego.StrictBuiltinErrors(false)).PrepareForEval(context.Background())
+	options := []func(*rego.Rego){rego.Query("data.omega.decision"), rego.Module("policy.rego", string(out.Rego))}
+	for _, m := range out.Document.Rego {
+		options = append(options, rego.Module(m.Name+".rego", m.Text))
+	}
+	q, err := rego.New(options...).PrepareForEval(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 1500
+	n := 4000
 	if testing.Short() {
 		n = 300
 	}
@@ -241,8 +244,12 @@ func topdown(t *testing.T, q rego.PreparedEvalQuery, text []byte) policy.Decisio
 }
 
 func randomInput(r *rand.Rand, doc *policy.Document) policy.Input {
-	p := doc.Agents[0].Permits[r.IntN(len(doc.Agents[0].Permits))]
-	in := policy.Input{Agent: policy.InputAgent{Name: "a", Instance: "i"}, Action: p.Action, Resource: p.Resource}
+	a := doc.Agents[0]
+	if r.IntN(6) == 0 {
+		a = doc.Agents[2]
+	}
+	p := a.Permits[r.IntN(len(a.Permits))]
+	in := policy.Input{Agent: policy.InputAgent{Name: a.Name, Instance: "i"}, Action: p.Action, Resource: p.Names()[r.IntN(len(p.Names()))]}
 	if r.IntN(20) == 0 {
 		in.Agent.Name = "idle"
 	}
@@ -256,8 +263,29 @@ func randomInput(r *rand.Rand, doc *policy.Document) policy.Input {
 		args["extra"] = randomValue(r, 2)
 	}
 	in.Args, _ = strictjson.Canonical(args)
-	in.State.Counts = map[string]int{p.ID: r.IntN(4)}
+	in.State = randomState(r, p)
 	return in
+}
+
+// randomState gives a state in which a rule is often met.
+func randomState(r *rand.Rand, p policy.Permit) policy.InputState {
+	some := func(list ...string) []string {
+		return slices.DeleteFunc(list, func(string) bool { return r.IntN(3) > 0 })
+	}
+	s := policy.InputState{
+		Counts: map[string]int{p.ID: r.IntN(4), "*": []int{0, 999, 1000}[r.IntN(3)]}, SessionCounts: map[string]int{p.ID: r.IntN(4)}, Rates: map[string]int{p.ID: r.IntN(5), "*": r.IntN(102)},
+		Budgets: map[string]float64{"money": float64(r.IntN(60)), "tokens": float64(r.IntN(1100)), "bytes": 10, "cost": float64(r.IntN(6)), p.ID + ":points": float64(r.IntN(12))},
+		Charges: map[string]float64{"tokens": float64(r.IntN(100)), "cost": r.Float64(), "bytes": float64(r.IntN(200000)), p.ID + ":money": 5, p.ID + ":points": 1},
+		Now:     []int64{0, 1795514400, 1795561200, 1795564800, 1798761600, 1700000000}[r.IntN(6)] + int64(r.IntN(7))*86400,
+		Labels:  []string{}, Approvals: some("boss", "acme"), Endorsed: some(p.Endorse...),
+	}
+	if r.IntN(2) == 0 {
+		s.Labels = some("untrusted:t/url", "untrusted:x", "readers:me", "readers:boss,me", "readers:*@acme.example,me", "readers:", "odd")
+	}
+	if r.IntN(5) == 0 {
+		s.Narrowed = some(p.ID, "other")
+	}
+	return s
 }
 
 // randomFor gives a value that often meets the constraint.
@@ -270,6 +298,13 @@ func randomFor(r *rand.Rand, c policy.Constraint, depth int) any {
 		return c.Equals
 	case len(c.Enum) > 0:
 		return c.Enum[r.IntN(len(c.Enum))]
+	case c.URL != nil:
+		return []string{"https://a.example/pub/x", "http://x.b.example:8443/pub?q=1", "https://a.example", "https://b.example/pub", "https://user@a.example/pub", "https://a.example/pub/../x",
+			"https://a.example:443/pub", "https://a.example#x", "HTTPS://A.example/pub/", "https://a.example\\@evil.example/pub", "https://evil.example?a.example/pub", "ftp://a.example/pub", "https:///pub", "a.example/pub", "https://xa.example/pub"}[r.IntN(15)]
+	case c.Address != nil || len(c.Recipients) > 0:
+		one := []string{"x@acme.example", "Bob@B.example", "team", "x@mail.b.example", "x@evil.example", "x@evil.example@acme.example", "x@acme.example.evil.example", "<x@acme.example>", "", "@acme.example", "x y@acme.example", "\"x@evil.example\"@acme.example", "x%40evil@acme.example"}
+		a, b := one[r.IntN(len(one))], one[r.IntN(len(one))]
+		return []any{a, a + ", " + b, a + ";" + b, []any{a, b}, []any{}, []any{a, 1.0}}[r.IntN(6)]
 	case c.Prefix != "":
 		return c.Prefix + "/" + []string{"a", "..", "./b", "a/b", "%2e", "\u0000", "é", "．．", "a//b", ""}[r.IntN(10)]
 	case c.Each != nil:

@@ -44,17 +44,17 @@ advice["(nobody)"]["(nothing)"]["(nowhere)"] contains "" if false
 may["(nobody)"] := "" if false
 
 # For reasons: who influenced the instance, and who may know what it has read.
-untrusted_sources := substring(concat(", ", {source |
+untrusted_sources := substring(concat(", ", sort({source |
 	some label in input.state.labels
 	startswith(label, "untrusted:")
 	source := trim_prefix(label, "untrusted:")
-}), 0, 200)
+})), 0, 200)
 
-known_to := substring(concat("; ", {readers |
+known_to := substring(concat("; ", sort({readers |
 	some label in input.state.labels
 	startswith(label, "readers:")
 	readers := trim_prefix(label, "readers:")
-}), 0, 200)
+})), 0, 200)
 
 # under is met by a path inside of a folder that every reader takes for the same
 # one: no part of dots and spaces alone, no "//", percent escape, backslash,

@@ -24,11 +24,14 @@ var builtins = []string{
 
 // customBuiltins may be used beside them by a document's own Rego.
 var customBuiltins = []string{
-	"abs", "all", "any", "array.reverse", "bits.and", "bits.or", "bits.xor", "ceil", "contains", "format_int", "glob.match", "indexof",
+	"abs", "all", "any", "array.reverse", "bits.and", "bits.or", "bits.xor", "ceil", "contains", "glob.match", "indexof",
 	"intersection", "is_null", "is_set", "max", "minus", "mul", "net.cidr_contains", "numbers.range", "object.filter",
-	"object.remove", "object.union", "or", "product", "round", "strings.any_prefix_match", "strings.any_suffix_match", "strings.reverse", "to_number", "trim",
+	"object.remove", "object.union", "or", "product", "round", "strings.reverse", "to_number", "trim",
 	"trim_right", "type_name", "union", "upper",
 }
+
+// Builtins lists the functions that Rego in a policy may use.
+func Builtins() []string { return append(slices.Clone(builtins), customBuiltins...) }
 
 // inputSchema makes a misspelt reference a compile error instead of a condition
 // that is never met.
@@ -67,7 +70,7 @@ func capabilities() (*ast.Capabilities, error) { return limited(builtins) }
 // wider are those for a document's own modules: what OPA implements inside of
 // the Wasm and what is the same at every time.
 func wider() (*ast.Capabilities, error) {
-	return limited(append(slices.Clone(builtins), customBuiltins...))
+	return limited(Builtins())
 }
 
 func limited(list []string) (*ast.Capabilities, error) {

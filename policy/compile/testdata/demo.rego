@@ -43,20 +43,20 @@ may["(nobody)"] := "" if false
 
 # For reasons: who influenced the instance, and who may know what it has read.
 untrusted_sources := substring(
-	concat(", ", {source |
+	concat(", ", sort({source |
 		some label in input.state.labels
 		startswith(label, "untrusted:")
 		source := trim_prefix(label, "untrusted:")
-	}),
+	})),
 	0, 200,
 )
 
 known_to := substring(
-	concat("; ", {readers |
+	concat("; ", sort({readers |
 		some label in input.state.labels
 		startswith(label, "readers:")
 		readers := trim_prefix(label, "readers:")
-	}),
+	})),
 	0, 200,
 )
 
