@@ -55,6 +55,9 @@ func run(args []string) (int, error) {
 			fmt.Fprintln(os.Stderr, "shim: serving:", err)
 		}
 	}()
+	if err := trust(gateway); err != nil {
+		fmt.Fprintln(os.Stderr, "shim: the web's certificates:", err)
+	}
 	return supervise(args[1:])
 }
 

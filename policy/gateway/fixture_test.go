@@ -37,6 +37,11 @@ servers:
 models:
   - {name: scripted, url: "https://llm.example.com/v1", private: true, max_tokens: 512}
   - {name: other, url: "https://llm.example.com/v1", private: true, max_tokens: 512}
+web:
+  - {name: api, hosts: ["api.example.com", "*.data.example.com"], private: true, secrets: [{name: token, header: Authorization, prefix: "Bearer "}]}
+  - {name: plain, hosts: ["plain.example.com"], ports: [80], private: true, plain: true}
+  - {name: tunnel, hosts: ["tunnel.example.com"], private: true, opaque: true}
+  - {name: outside, hosts: ["public.example.net"]}
 agents:
   - name: reporter
     requires: [{role: author, principal: acme}]
@@ -47,6 +52,12 @@ agents:
       - {id: unpinned, action: mcp.tools/call, resource: files/unpinned}
       - {id: out, action: mcp.tools/call, resource: public/read, args: {path: {type: string}}}
       - {id: think, action: llm.chat, resource: scripted, limit: 3}
+      - {id: respond, action: llm.responses, resource: scripted}
+      - {id: embed, action: llm.embeddings, resource: scripted}
+      - {id: get, action: http.request, resource: api, args: {method: {enum: [GET, POST]}, path: {prefix: /v1}, query: {pattern: "[a-z0-9=]*"}}}
+      - {id: plainly, action: http.request, resource: plain}
+      - {id: through, action: http.connect, resource: tunnel}
+      - {id: away, action: http.request, resource: outside}
 `
 
 // tools are what the file server offers, and what the bundle pins of it.
@@ -138,7 +149,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	mux := http.NewServeMux()
 	mux.Handle("files.example.com/mcp", w.files)
 	mux.Handle("public.example.com/mcp", w.files)
-	mux.Handle("llm.example.com/v1/chat/completions", w.llm)
+	mux.Handle("llm.example.com/v1/", w.llm)
 	w.upstream = httptest.NewUnstartedServer(mux)
 	w.upstream.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	w.upstream.StartTLS()

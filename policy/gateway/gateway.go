@@ -48,6 +48,9 @@ type Config struct {
 	PolicyDigest [32]byte
 	Now          func() time.Time
 	Timeout      time.Duration // of one upstream call; 0 means a minute
+	// Secret gives the value of a secret that the policy names. It is asked for
+	// each request, so it keeps what it fetched; nil has none.
+	Secret func(name string) ([]byte, error)
 }
 
 // Agent is who speaks on a link.
@@ -70,7 +73,7 @@ type Tool struct {
 // Gateway serves the links of all agents of a platform.
 type Gateway struct {
 	cfg     Config
-	clients map[string]*http.Client // by server or model URL
+	clients map[string]*http.Client // by kind and name of the upstream
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -104,6 +107,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	for _, m := range cfg.Document.Models {
 		g.clients["model "+m.Name] = g.client(m.Private)
+	}
+	for _, w := range cfg.Document.Web {
+		g.clients["web "+w.Name] = g.client(w.Private)
 	}
 	return g, nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"omega/internal/strictjson"
+	"omega/policy"
 )
 
 func TestAddressesAreOpenOnlyWhereThePolicySaysSo(t *testing.T) {
@@ -78,6 +79,22 @@ func TestEventsAreReadAsTheStandardSays(t *testing.T) {
 	}
 }
 
+func TestSitesHaveOneNotation(t *testing.T) {
+	w := policy.Web{Hosts: []string{"api.example.com", "*.data.example.com", "192.0.2.1", "2001:db8::1"}, Ports: []int{443, 8443}}
+	for in, want := range map[string]bool{
+		"api.example.com:443": true, "API.example.com:8443": true, "a.b.data.example.com:443": true, "192.0.2.1:443": true,
+		"[2001:db8::1]:443": true, "api.example.com:80": false, "data.example.com:443": false, "evildata.example.com:443": false,
+		"api.example.com.:443": false, "api.example.com.evil.org:443": false, "192.0.2.01:443": false, "3221225985:443": false,
+		"0xc0.0.2.1:443": false, "[::ffff:192.0.2.1]:443": false, "[fe80::1%25eth0]:443": false, "xn--e1awd7f.com:443": false,
+		"аpi.example.com:443": false, "api.example.com:0443": true, "api.example.com:99999": false, "api.example.com%00.evil.org:443": false, ":443": false,
+	} {
+		s, err := parseSite("https", in)
+		if got := err == nil && covers(w, s); got != want {
+			t.Errorf("%s: %v (%v), want %v", in, got, err, want)
+		}
+	}
+}
+
 func TestPinsAreReadStrictly(t *testing.T) {
 	for name, in := range map[string]string{
 		"twice":         `[{"name":"a","description":"","input_schema":{}},{"name":"a","description":"x","input_schema":{}}]`,
@@ -141,7 +158,7 @@ func FuzzAnswers(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if raw, ours, err := (&session{}).takeAnswer(context.Background(), data, message{id: 1}, nil); err == nil && ours {
+			if raw, ours, err := (&session{endpoint: &endpoint{link: &link{g: &Gateway{}}}}).takeAnswer(context.Background(), data, message{id: 1}, nil); err == nil && ours {
 				_, _ = addPage(map[string]pin{}, raw)
 			}
 			_, _ = clean(data)

@@ -31,6 +31,8 @@ type link struct {
 	state   *state
 	servers map[string]*endpoint
 	calls   sync.WaitGroup
+
+	authority *authority
 }
 
 // link prepares what the agent may reach: what its bundle declares and the
@@ -41,6 +43,10 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 		return nil, fmt.Errorf("link: the policy does not name agent %q", agent.Name)
 	}
 	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance), servers: map[string]*endpoint{}}
+	var err error
+	if l.authority, err = newAuthority(agent.Instance, g.cfg.Now()); err != nil {
+		return nil, fmt.Errorf("link: %w", err)
+	}
 	for _, t := range agent.Tools {
 		s, ok := g.cfg.Document.Server(t.Server)
 		if !ok || l.servers[t.Server] != nil {
@@ -59,15 +65,29 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 func (l *link) wait() { l.calls.Wait() }
 
 // ServeHTTP routes by exact path. The shim shows the agent this as
-// http://127.0.0.1:3128.
+// http://127.0.0.1:3128, and as its proxy for the web.
 func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.calls.Add(1)
 	defer l.calls.Done()
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	w.Header().Set("Cache-Control", "no-store")
+	if r.Method == http.MethodConnect {
+		l.serveConnect(w, r)
+		return
+	}
+	if !isLoopback(r.Host) { // a proxy's request: nobody else is asked by another name
+		to, err := parseSite("http", r.Host)
+		if err != nil {
+			l.refuse(w, r, err.Error())
+			return
+		}
+		l.serveWeb(w, r, to)
+		return
+	}
 	server, isMCP := strings.CutPrefix(r.URL.Path, "/mcp/")
+	model, isModel := apiAt(r.URL.Path)
 	switch {
-	case !isLoopback(r.Host) || r.Header.Get("Origin") != "" && !isLoopback(originHost(r.Header.Get("Origin"))):
+	case r.Header.Get("Origin") != "" && !isLoopback(originHost(r.Header.Get("Origin"))):
 		l.refuse(w, r, "this is asked for as another host than loopback: a page in a browser may have been rebound to it")
 	case r.URL.RawQuery != "" || r.URL.RawPath != "":
 		l.refuse(w, r, "queries and escaped paths are not forwarded")
@@ -75,12 +95,15 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.serveMCP(w, r, l.servers[server])
 	case isMCP:
 		l.refuse(w, r, "no tool server of this name; this agent has: "+strings.Join(l.serverNames(), ", "))
-	case r.URL.Path == "/v1/chat/completions":
-		l.serveChat(w, r)
+	case isModel:
+		l.serveModel(w, r, model)
 	case r.URL.Path == "/v1/models":
 		l.serveModels(w, r)
+	case r.URL.Path == "/ca.pem" && r.Method == http.MethodGet:
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		_, _ = w.Write(l.authority.PEM())
 	default:
-		l.refuse(w, r, "only /mcp/SERVER, /v1/chat/completions and /v1/models lead out of this sandbox")
+		l.refuse(w, r, "only /mcp/SERVER, /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models and the proxy lead out of this sandbox")
 	}
 }
 

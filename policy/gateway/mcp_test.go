@@ -182,7 +182,7 @@ func TestMalformedRequestsAreRefusedAndEntered(t *testing.T) {
 		{"other path", "GET", "/metadata", "", nil, 403, "only /mcp/SERVER"},
 		{"path tricks", "POST", "/mcp/../mcp/files", callBody, nil, 403, "no tool server"},
 		{"query", "POST", "/mcp/files?x=SECRET", callBody, nil, 403, "queries"},
-		{"root", "CONNECT", "/", "", nil, 403, "only /mcp/SERVER"},
+		{"tunnel to itself", "CONNECT", "/", "", nil, 403, "may ask api.example.com"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

@@ -234,6 +234,10 @@ func outward(err error) string {
 		return "it took too long"
 	case errors.Is(err, errTooLong):
 		return "its answer is too long"
+	case errors.Is(err, errSecret):
+		return "a secret that it needs is not available"
+	case errors.Is(err, errLeak):
+		return "its answer repeats a secret and is withheld"
 	case strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:"):
 		return "its certificate is not valid"
 	}
