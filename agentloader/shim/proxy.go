@@ -62,11 +62,14 @@ func direct(link http.RoundTripper, next http.Handler) http.Handler {
 	})
 }
 
-// hijacked is a request body that ends when its connection is closed.
+// hijacked is the request body that a client's connection has become. Its end
+// is not the connection's: what comes back may still be on its way.
 type hijacked struct {
 	io.Reader
-	io.Closer
+	conn net.Conn
 }
+
+func (h hijacked) Close() error { return h.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // connectThrough makes a tunnel of one stream of the link.
 func connectThrough(w http.ResponseWriter, r *http.Request, link http.RoundTripper) {
