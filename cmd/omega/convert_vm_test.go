@@ -45,6 +45,73 @@ var bootForms = []struct {
 // which is read from the guest's memory: its kernel has no driver for a TPM.
 func TestConversionsBootBackAndATPMHoldsThePredictedPCRs(t *testing.T) {
 	dir := image(t)
+	needFirmware(t)
+	program := programOf(t, dir)
+	for _, form := range bootForms {
+		t.Run(form.to, func(t *testing.T) {
+			t.Parallel()
+			medium := asVirtioDisk
+			if form.boot == measure.DirectBoot {
+				medium = asKernel
+			}
+			checkPCRs(t, program, form.boot, medium(form.file(t, converted(t, dir, form.to), program)))
+		})
+	}
+	t.Run("aws takes the raw disk as it is", func(t *testing.T) {
+		t.Parallel()
+		hostTool(t, "cmp", filepath.Join(converted(t, dir, "raw"), "omega.raw"), filepath.Join(converted(t, dir, "aws"), "omega-aws.raw"))
+	})
+}
+
+// TestCloudImageBootsFromNVMe boots the image with the clouds' drivers from the
+// kind of disk that AWS, and newer machines of the others, have. Its kernel takes
+// long to build, so nothing builds it for a test: `omega build --profile cloud`.
+func TestCloudImageBootsFromNVMe(t *testing.T) {
+	image(t) // or skip
+	source, err := sourceRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(source, "build", cloudProfile)
+	if !built(dir) {
+		t.Skip("no image for clouds is built; `omega build --profile cloud` makes one")
+	}
+	needFirmware(t)
+	t.Run("the platform", func(t *testing.T) {
+		t.Parallel()
+		disk := filepath.Join(converted(t, dir, "aws"), "omega-aws.raw")
+		checkPCRs(t, programOf(t, dir), measure.DiskBoot, asNVMeDisk(disk))
+	})
+	t.Run("its kernel has the drivers", func(t *testing.T) {
+		t.Parallel()
+		out := t.TempDir()
+		probe, err := buildProbe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = variant(dir, out, map[string]func([]byte) ([]byte, error){
+			"initrd":  func([]byte) ([]byte, error) { return probePayload(probe) },
+			"cmdline": func(b []byte) ([]byte, error) { return append(bytes.TrimSpace(b), " -- devices"...), nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := filepath.Join(converted(t, out, "raw"), "omega.raw")
+		console, _, _ := runWithTPM(t, asNVMeDisk(disk), "probe: end")
+		for _, want := range []string{" nvme\n", "probe: list /sys/block nvme0n1", " tpm "} {
+			if !strings.Contains(console, want) {
+				t.Errorf("no %q on the console:\n%s", want, console)
+			}
+		}
+		if strings.Contains(console, "nvme0n1p1") {
+			t.Error("the kernel read the disk's partition table")
+		}
+	})
+}
+
+// needFirmware skips where the firmware or the TPM is missing.
+func needFirmware(t *testing.T) {
+	t.Helper()
 	for _, file := range []string{ovmfCode, ovmfVars} {
 		if _, err := os.Stat(file); err != nil {
 			skip.Missing(t, "apt-get install ovmf gives the firmware")
@@ -53,36 +120,37 @@ func TestConversionsBootBackAndATPMHoldsThePredictedPCRs(t *testing.T) {
 	if _, err := exec.LookPath("swtpm"); err != nil {
 		skip.Missing(t, "apt-get install swtpm gives the TPM")
 	}
-	uki := converted(t, dir, "uki")
-	program, err := os.ReadFile(filepath.Join(uki, ukiName))
+}
+
+// programOf is the image in dir as one EFI program.
+func programOf(t *testing.T, dir string) []byte {
+	t.Helper()
+	program, err := os.ReadFile(filepath.Join(converted(t, dir, "uki"), ukiName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, form := range bootForms {
-		t.Run(form.to, func(t *testing.T) {
-			t.Parallel()
-			file := form.file(t, converted(t, dir, form.to), program)
-			tpm, log := bootWithTPM(t, form.boot, file)
-			for _, bank := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
-				p, err := measure.PredictPCRs(program, form.boot, bank)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, pcr := range measure.PredictedPCRs {
-					if diff := cmp.Diff(predicted(p, pcr), tpm[tpmRegister{pcr, bank}]); diff != "" {
-						t.Errorf("PCR %d, %v, as the TPM has it:\n%s", pcr, bank, diff)
-					}
-					if diff := cmp.Diff(predicted(p, pcr), log[tpmRegister{pcr, bank}]); diff != "" {
-						t.Errorf("PCR %d, %v, as the event log has it:\n%s", pcr, bank, diff)
-					}
-				}
+	return program
+}
+
+// checkPCRs boots program from medium and holds the TPM's registers, and the
+// firmware's event log, against the prediction.
+func checkPCRs(t *testing.T, program []byte, boot measure.Boot, medium []string) {
+	t.Helper()
+	_, tpm, log := runWithTPM(t, medium, "omega: pid1")
+	for _, bank := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
+		p, err := measure.PredictPCRs(program, boot, bank)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pcr := range measure.PredictedPCRs {
+			if diff := cmp.Diff(predicted(p, pcr), tpm[tpmRegister{pcr, bank}]); diff != "" {
+				t.Errorf("PCR %d, %v, as the TPM has it:\n%s", pcr, bank, diff)
 			}
-		})
+			if diff := cmp.Diff(predicted(p, pcr), log[tpmRegister{pcr, bank}]); diff != "" {
+				t.Errorf("PCR %d, %v, as the event log has it:\n%s", pcr, bank, diff)
+			}
+		}
 	}
-	t.Run("aws takes the raw disk as it is", func(t *testing.T) {
-		t.Parallel()
-		hostTool(t, "cmp", filepath.Join(converted(t, dir, "raw"), "omega.raw"), filepath.Join(converted(t, dir, "aws"), "omega-aws.raw"))
-	})
 }
 
 // converted is the folder with what `omega convert` makes of the image in dir.

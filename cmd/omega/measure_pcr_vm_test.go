@@ -41,10 +41,19 @@ func predicted(p *measure.PCRPrediction, pcr int) (list []string) {
 // tpmMemory is the memory of a guest that boots with a TPM, in MiB.
 const tpmMemory = 512
 
-// bootWithTPM boots file, a program or a disk, until PID 1 speaks and returns
-// what extended the TPM's registers: as the TPM itself wrote it down, and as the
-// firmware's event log has it.
-func bootWithTPM(t *testing.T, boot measure.Boot, file string) (tpm, log map[tpmRegister][]string) {
+// How firmware gets a program: from QEMU, or from a disk that holds it.
+func asKernel(file string) []string { return []string{"-kernel", file} }
+func asVirtioDisk(file string) []string {
+	return []string{"-drive", "if=virtio,format=raw,file=" + file}
+}
+func asNVMeDisk(file string) []string {
+	return []string{"-drive", "if=none,id=disk,format=raw,file=" + file, "-device", "nvme,drive=disk,serial=vol0123"}
+}
+
+// runWithTPM boots from medium, QEMU's arguments for it, until text is on the
+// console. It returns the console and what extended the TPM's registers: as the
+// TPM itself wrote it down, and as the firmware's event log has it.
+func runWithTPM(t *testing.T, medium []string, text string) (said string, tpm, log map[tpmRegister][]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -73,17 +82,13 @@ func bootWithTPM(t *testing.T, boot measure.Boot, file string) (tpm, log map[tpm
 		skip.Missing(t, "%v", err)
 	}
 	args = append(args, "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,la57=off", "-m", fmt.Sprint(tpmMemory),
-		"-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",
+		"-display", "none", "-serial", "stdio", "-no-reboot", "-no-shutdown", "-net", "none",
 		"-qmp", "unix:"+at("control")+",server=on,wait=off",
 		"-drive", "if=pflash,format=raw,readonly=on,file="+ovmfCode, "-drive", "if=pflash,format=raw,file="+at("vars"),
 		"-chardev", "socket,id=tpm,path="+at("socket"), "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0")
-	if boot == measure.DirectBoot {
-		args = append(args, "-kernel", file)
-	} else {
-		args = append(args, "-drive", "if=virtio,format=raw,file="+file)
-	}
+	args = append(args, medium...)
 	waitForFile(t, at("socket"))
-	console := &waitFor{text: "omega: pid1", seen: make(chan struct{})}
+	console := &waitFor{text: text, seen: make(chan struct{})}
 	machine := exec.CommandContext(ctx, bin, args...)
 	machine.Stdout, machine.Stderr = console, console
 	if err := machine.Start(); err != nil {
@@ -94,16 +99,16 @@ func bootWithTPM(t *testing.T, boot measure.Boot, file string) (tpm, log map[tpm
 	select {
 	case <-console.seen:
 	case err := <-ended:
-		t.Fatalf("PID 1 did not speak: %v\n%s", err, console.all.Bytes())
+		t.Fatalf("%q was not said: %v\n%s", text, err, console.all.Bytes())
 	}
 	log = eventLog(t, guestMemory(t, at("control"), dir, tpmMemory<<20))
 	cancel()
 	<-ended
-	text, err := os.ReadFile(at("log"))
+	commands, err := os.ReadFile(at("log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return extensions(t, text), log
+	return console.all.String(), extensions(t, commands), log
 }
 
 func waitForFile(t *testing.T, path string) {
