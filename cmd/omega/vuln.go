@@ -19,16 +19,18 @@ const vulnUsage = "[--db URL] [--vex F] [--json]"
 // govulncheck is the scanner; go.sum of its own module pins what it is made of.
 const govulncheck = "golang.org/x/vuln/cmd/govulncheck@v1.9.0"
 
-// vulnModules are the modules that are looked at: folder and name.
-var vulnModules = []struct{ dir, product string }{
-	{".", "pkg:golang/omega"},
-	{"images/runsc", "pkg:golang/omega/images/runsc"},
-	{"images/debug", "pkg:golang/omega/images/debug"},
-	{"examples", "pkg:golang/omega/examples"},
+// vulnModules are the modules that are looked at: folder, which packages of it,
+// and name.
+var vulnModules = []struct{ dir, packages, product string }{
+	{".", "./...", "pkg:golang/omega"},
+	{"images/runsc", "./...", "pkg:golang/omega/images/runsc"},
+	{"images/debug", "tool", "pkg:golang/omega/images/debug"}, // it has no packages of its own
+	{"examples", "./...", "pkg:golang/omega/examples"},
 }
 
-// A scanner writes what govulncheck says of the module in dir, in JSON.
-type scanner func(ctx context.Context, dir, db string) ([]byte, error)
+// A scanner returns what govulncheck says of the packages of the module in dir,
+// in JSON.
+type scanner func(ctx context.Context, dir, packages, db string) ([]byte, error)
 
 // errNoDatabase reports that the vulnerability database cannot be reached.
 var errNoDatabase = errors.New("the vulnerability database cannot be reached, so nothing was checked")
@@ -88,7 +90,7 @@ func (e *env) vuln(ctx context.Context, source, db string, exceptions *vexDocume
 	out := vulnResult{Found: []vulnerability{}, Unused: []string{}}
 	for _, m := range vulnModules {
 		step := e.progress("scanning " + m.product)
-		raw, err := scan(ctx, filepath.Join(source, m.dir), db)
+		raw, err := scan(ctx, filepath.Join(source, m.dir), m.packages, db)
 		step.Done()
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.dir, err)
@@ -136,8 +138,8 @@ func showVulnerabilities(w io.Writer, list []vulnerability) {
 	}
 }
 
-// scan runs govulncheck over the module in dir.
-func scan(ctx context.Context, dir, db string) ([]byte, error) {
+// scan runs govulncheck.
+func scan(ctx context.Context, dir, packages, db string) ([]byte, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
@@ -145,7 +147,7 @@ func scan(ctx context.Context, dir, db string) ([]byte, error) {
 	if db != "" {
 		args = append(args, "-db", db)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, packages)...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	var said bytes.Buffer
 	cmd.Stderr = &said

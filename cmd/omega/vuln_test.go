@@ -55,7 +55,7 @@ func TestAVulnerabilityCountsUnlessAnExceptionSaysWhyNot(t *testing.T) {
 			}
 			var out, words bytes.Buffer
 			e := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &words}
-			scan := func(_ context.Context, dir, _ string) ([]byte, error) {
+			scan := func(_ context.Context, dir, _, _ string) ([]byte, error) {
 				if strings.HasSuffix(dir, "runsc") {
 					return []byte(tt.scanned), nil
 				}
@@ -79,7 +79,7 @@ func TestVulnPrintsJSON(t *testing.T) {
 	}
 	var out bytes.Buffer
 	e := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &bytes.Buffer{}}
-	err = e.vuln(t.Context(), "/source", "", exceptions, true, func(context.Context, string, string) ([]byte, error) {
+	err = e.vuln(t.Context(), "/source", "", exceptions, true, func(context.Context, string, string, string) ([]byte, error) {
 		return []byte(scanConfig + scanOSV + scanCalled), nil
 	})
 	var got vulnResult
