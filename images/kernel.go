@@ -133,12 +133,20 @@ func (b *kernelBuild) ensure(ctx context.Context, config []byte) error {
 	return b.compile(ctx)
 }
 
-// results copies what was built to dir.
+// results copies what was built to dir. A kernel that has grown beyond its bound
+// is refused wherever it is built: not every one is built by every test run.
 func (b *kernelBuild) results(dir string) error {
+	v, err := kernel.Named(b.variant)
+	if err != nil {
+		return err
+	}
 	for _, f := range []struct{ from, to string }{{"arch/x86/boot/bzImage", kernelFile}, {".config", configFile}} {
 		data, err := os.ReadFile(filepath.Join(b.out, f.from))
 		if err != nil {
 			return fmt.Errorf("kernel: %w", err)
+		}
+		if int64(len(data)) > v.MaxSize {
+			return fmt.Errorf("kernel %s: %s has %d bytes, more than %d", v.Name, f.to, len(data), v.MaxSize)
 		}
 		if err := os.WriteFile(filepath.Join(dir, f.to), data, 0o644); err != nil {
 			return fmt.Errorf("kernel: %w", err)

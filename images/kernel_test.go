@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -188,5 +189,46 @@ func TestCommandLineInsideOfAKernelIsPlain(t *testing.T) {
 		if _, err := withCmdline(s, bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
+	}
+}
+
+func TestAKernelThatHasGrownTooLargeIsRefused(t *testing.T) {
+	r := kernelRecipe{variant: "cloud"}
+	b := r.buildIn(t.TempDir(), Report(nil).begin(""))
+	v, err := kernel.Named(r.variant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(filepath.Join(b.out, ".config"), nil); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(b.out, "arch/x86/boot/bzImage")
+	for size, want := range map[int64]string{v.MaxSize: "", v.MaxSize + 1: "more than"} {
+		if err := errors.Join(WriteFile(image, nil), os.Truncate(image, size)); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, b.results(t.TempDir()), want)
+	}
+}
+
+// Whoever boots a single file can hand over an initramfs and a command line,
+// and nothing comes of it. The file takes a minute to link, so that it is looked
+// at only where `omega build --profile single` left one.
+func TestASingleFileIgnoresWhatABootLoaderAdds(t *testing.T) {
+	a := At(filepath.Join("..", "build", "single"))
+	if _, err := os.Stat(a.Kernel); err != nil {
+		t.Skip("no single file is built")
+	}
+	archive, err := writeArchive([]entry{{file{"init", 0o755, program("./init")}, []byte("#!/bin/evil\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := filepath.Join(t.TempDir(), "initrd")
+	if err := os.WriteFile(evil, archive, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	console := bootKernel(t, a.Kernel, "-append", "console=ttyS0 rdinit=/bin/evil", "-initrd", evil, "-m", "1024")
+	if !strings.Contains(console, "omega: phase keys") || strings.Contains(console, "evil") {
+		t.Errorf("the console says:\n%s", console)
 	}
 }

@@ -21,6 +21,13 @@ func bootAlone(t *testing.T, args ...string) string {
 	if _, err := os.Stat(kernel); err != nil {
 		skip.Missing(t, "no image is built; `omega build` makes one")
 	}
+	return bootKernel(t, kernel, args...)
+}
+
+// bootKernel starts kernel until its machine is off, and returns what it wrote
+// to the console.
+func bootKernel(t *testing.T, kernel string, args ...string) string {
+	t.Helper()
 	if os.Getenv("OMEGA_SKIP_VM") != "" {
 		t.Skip("OMEGA_SKIP_VM is set")
 	}
