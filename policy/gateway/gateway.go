@@ -121,6 +121,25 @@ func (g *Gateway) Check(agent Agent) error {
 	return err
 }
 
+// Invoke decides a caller's request to an agent and keeps what it means: its
+// values can endorse arguments, and its labels are the instance's from now on.
+// It stands before the request reaches the agent.
+func (g *Gateway) Invoke(ctx context.Context, agent Agent, input json.RawMessage, labels ...string) error {
+	rule, _ := g.cfg.Document.Agent(agent.Name)
+	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance)}
+	d, in, err := l.authorize(ctx, policy.ActionInvoke, agent.Name, input)
+	if err != nil {
+		return err
+	}
+	if in == nil {
+		return errors.New(denial("Invoking "+agent.Name, d.Reasons))
+	}
+	l.state.mu.Lock()
+	l.state.Invoke(input, labels...)
+	l.state.mu.Unlock()
+	return in.outcome(ctx, result{Status: "ok"})
+}
+
 // ServeLink speaks HTTP/2 without TLS on one agent's link, until it is closed
 // or ctx ends. The link is the agent's identity: nothing in a request can
 // change it.
