@@ -4,93 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/open-policy-agent/opa/v1/rego"
-
-	"omega/policy"
-	"omega/policy/compile"
 )
-
-// The policy and the call that are decided: a permitted call with an argument
-// that has to be normalised and compared.
-const (
-	benchPolicy = "policy/compile/testdata/demo.yaml"
-	benchCall   = `{"path":"/data/public/a.txt"}`
-)
-
-// benchDecision decides the same call in our Wasm and in OPA's own evaluator,
-// both in this process and both from JSON bytes.
-func benchDecision(ctx context.Context, e *env, _ benchOptions) ([]benchRow, error) {
-	step := e.progress("deciding")
-	defer step.Done()
-	source, err := sourceRoot()
-	if err != nil {
-		return nil, err
-	}
-	out, err := compile.File(filepath.Join(source, benchPolicy))
-	if err != nil {
-		return nil, err
-	}
-	text, err := policy.Input{
-		Agent: policy.InputAgent{Name: "reporter", Instance: "reporter-1"}, Action: "mcp.tools/call",
-		Resource: "files/read_file", Args: []byte(benchCall),
-	}.Encode()
-	if err != nil {
-		return nil, err
-	}
-	ours, err := timeOurs(ctx, out, text)
-	if err != nil {
-		return nil, err
-	}
-	reference, err := timeOPA(ctx, out, text)
-	if err != nil {
-		return nil, err
-	}
-	row := benchRow{
-		Name: "decision/from-json", Ours: ours, Unit: "ns",
-		Published: "paper 39.8 ms, a process each (arXiv 2512.05951); Microsoft AGT 8 µs at 10 rules, in-process Python",
-	}
-	return []benchRow{row.versus("OPA topdown, same policy", reference)}, nil
-}
-
-func timeOurs(ctx context.Context, out *compile.Output, text []byte) (float64, error) {
-	d, err := policy.NewDecider(ctx, out.Wasm)
-	if err != nil {
-		return 0, err
-	}
-	defer d.Close(ctx)
-	return perCall(ctx, func() error {
-		if got := d.Decide(ctx, text); !got.Permit {
-			return fmt.Errorf("the call is denied: %s", strings.Join(got.Reasons, "; "))
-		}
-		return nil
-	})
-}
-
-func timeOPA(ctx context.Context, out *compile.Output, text []byte) (float64, error) {
-	q, err := rego.New(rego.Query("data.omega.decision"), rego.Module("policy.rego", string(out.Rego))).PrepareForEval(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("opa: %w", err)
-	}
-	return perCall(ctx, func() error {
-		var in any
-		if err := json.Unmarshal(text, &in); err != nil {
-			return err
-		}
-		rs, err := q.Eval(ctx, rego.EvalInput(in))
-		if err != nil || len(rs) != 1 {
-			return fmt.Errorf("opa: %d results: %w", len(rs), err)
-		}
-		return nil
-	})
-}
 
 // benchLog runs the writer's own benchmarks: the writer is a guest package,
 // which the host does not link.

@@ -16,7 +16,7 @@ import (
 )
 
 // policyUsage is the one line of `omega policy`'s arguments.
-const policyUsage = "check F … | compile --policy F --out DIR | explain --policy P [--input F] | test F | eval --policy P --input F | replay --policy P --calls F.jsonl | diff A B --calls F.jsonl | schema"
+const policyUsage = "check F … | compile --policy F --out DIR | explain --policy P [--input F] | test F | eval --policy P --input F | replay --policy P --calls F.jsonl | diff A B --calls F.jsonl | schema | opa --rego F --input F"
 
 // runPolicy is `omega policy`: what people do with an agent policy before it is
 // measured, and what auditors do with it afterwards.
@@ -33,6 +33,7 @@ func runPolicy(ctx context.Context, e *env, args []string) error {
 		{"replay", runPolicyReplay},
 		{"diff", runPolicyDiff},
 		{"schema", runPolicySchema},
+		{"opa", runPolicyOPA},
 	}
 	if len(args) > 0 {
 		for _, a := range actions {
