@@ -1,3 +1,5 @@
+// The commands of u-root that the debug profile of the image has, and their pins.
+// There is no code of ours here.
 module omega/images/debug
 
 go 1.26.0
@@ -10,7 +12,6 @@ tool (
 	github.com/u-root/u-root/cmds/core/gosh
 	github.com/u-root/u-root/cmds/core/grep
 	github.com/u-root/u-root/cmds/core/hexdump
-	github.com/u-root/u-root/cmds/core/id
 	github.com/u-root/u-root/cmds/core/ip
 	github.com/u-root/u-root/cmds/core/kill
 	github.com/u-root/u-root/cmds/core/ls
