@@ -42,7 +42,7 @@ func TestEveryKernelKeepsItsFragmentsAndPromises(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Kconfig")
 	}
-	s := needKernelSource(t)
+	s, out := needKernelSource(t), t.TempDir()
 	for _, v := range kernel.Variants {
 		t.Run(v.Name, func(t *testing.T) {
 			r, err := s.kernelRecipe(t.Context(), v.Name)
@@ -55,7 +55,7 @@ func TestEveryKernelKeepsItsFragmentsAndPromises(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := finishedConfig(t.Context(), s, r, config); err != nil {
+			if err := finishedConfig(t.Context(), s, r, config, out); err != nil {
 				t.Error(err)
 			}
 		})
@@ -111,7 +111,7 @@ func TestABuildStopsWhenKconfigBreaksAPromise(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := regexp.MustCompile(`(?m)^# CONFIG_(DEBUG_FS|DMI) is not set$`).ReplaceAll(r.Config, []byte("CONFIG_$1=y"))
-	_, err = finishedConfig(t.Context(), s, r, config)
+	err = finishedConfig(t.Context(), s, r, config, t.TempDir())
 	expect(t, err, "DEBUG_FS is y and must be off")
 	expect(t, err, "DMI is y and must be off")
 }

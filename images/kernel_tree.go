@@ -95,7 +95,7 @@ func holds(tree string, key cache.Key) bool {
 var unneeded = regexp.MustCompile(`\.(c|h|S|rs|dts|dtsi|dtso|rst|txt|json|yaml|svg|py|pl|sh)$`)
 
 // prune removes the sources that no object was made from: a kept folder takes
-// a third of a gigabyte then and not two.
+// half a gigabyte then and not two.
 func (b *kernelBuild) prune() error {
 	used, err := b.sources()
 	if err != nil {

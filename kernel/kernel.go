@@ -152,15 +152,3 @@ func word(value string) string {
 	}
 	return value
 }
-
-// changed is the line of a diff that names a file.
-var changed = regexp.MustCompile(`(?m)^\+\+\+ b/(.+)$`)
-
-// Files are the files that the patch changes.
-func (p *Patch) Files() []string {
-	var names []string
-	for _, m := range changed.FindAllSubmatch(p.Diff, -1) {
-		names = append(names, string(m[1]))
-	}
-	return names
-}

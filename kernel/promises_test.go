@@ -116,10 +116,3 @@ func TestCommentsAndOrderOfFragmentsDoNotChangeTheKernel(t *testing.T) {
 		t.Errorf("on and off are both %q", a)
 	}
 }
-
-func TestPatchesSayWhatTheyChange(t *testing.T) {
-	p := Patch{Diff: []byte("why\n--- a/usr/Kconfig\n+++ b/usr/Kconfig\n@@ -1 +1 @@\n-a\n+b\n--- a/x.c\n+++ b/x.c\n")}
-	if got := p.Files(); !slices.Equal(got, []string{"usr/Kconfig", "x.c"}) {
-		t.Errorf("files %q", got)
-	}
-}

@@ -2,9 +2,8 @@ package images
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,26 +16,19 @@ var kconfigFiles = []string{
 	"--wildcards", "*/Kconfig*", "*/scripts/*", "*/arch/x86/Makefile*", "linux-source-*/Makefile", "linux-source-*/Kbuild",
 }
 
+// changed is the line of a diff that names a file.
+var changed = regexp.MustCompile(`(?m)^\+\+\+ b/(.+)$`)
+
 // finishedConfig is what Kconfig makes of config for a variant, in seconds and
-// without a compiler run on the kernel. It is checked like that of a build.
-func finishedConfig(ctx context.Context, s *Store, r *kernelRecipe, config []byte) ([]byte, error) {
+// without a compiler run on the kernel. It is checked like that of a build. The
+// folder out may be used again.
+func finishedConfig(ctx context.Context, s *Store, r *kernelRecipe, config []byte, out string) error {
 	src, err := s.kconfigSource(ctx, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	work, err := os.MkdirTemp("", "omega-kconfig-")
-	if err != nil {
-		return nil, fmt.Errorf("kernel config: %w", err)
-	}
-	defer os.RemoveAll(work)
-	b := kernelBuild{src: src, out: filepath.Join(work, "out"), work: work, variant: r.variant}
-	if err := os.Mkdir(b.out, 0o755); err != nil {
-		return nil, fmt.Errorf("kernel config: %w", err)
-	}
-	if err := b.configure(ctx, config); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(filepath.Join(b.out, ".config"))
+	b := kernelBuild{src: src, out: out, work: out, variant: r.variant}
+	return b.configure(ctx, config)
 }
 
 // kconfigSource returns a folder with the part of the patched source that
@@ -59,7 +51,8 @@ func (s *Store) kconfigSource(ctx context.Context, r *kernelRecipe) (string, err
 		b := kernelBuild{src: dir, work: dir}
 		names := slices.Clone(kconfigFiles)
 		for _, p := range r.Patches {
-			for _, file := range p.Files() {
+			for _, m := range changed.FindAllSubmatch(p.Diff, -1) {
+				file := string(m[1])
 				// tar asks of every pattern that it finds something new.
 				if !strings.HasPrefix(filepath.Base(file), "Kconfig") {
 					names = append(names, "*/"+file)
