@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"omega/attest"
+	"omega/images"
 	"omega/internal/skip"
 )
 
@@ -125,6 +126,28 @@ func TestTwoBuildsAreComparedUnderVariedConditions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnUnpackedCommitIsTheTreeThatGitNames(t *testing.T) {
+	dir := checkout(t, "")
+	want, err := git(t.Context(), dir, "rev-parse", "HEAD^{tree}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := committed(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*reproBuild{{umask: 0o022}, {umask: 0o077, reverse: true, older: time.Hour}} {
+		b.tree = t.TempDir()
+		if err := tree.unpack(b); err != nil {
+			t.Fatal(err)
+		}
+		got, err := images.SourceRevision(b.tree)
+		if err != nil || got.GitTree+"\n" != string(want) {
+			t.Errorf("tree %s, %v; git says %s", got.GitTree, err, want)
+		}
 	}
 }
 

@@ -82,6 +82,9 @@ func readTree(raw []byte) ([]treeFile, error) {
 		if err != nil {
 			return nil, err
 		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // names the commit; it is no file of the tree
+		}
 		if !filepath.IsLocal(h.Name) {
 			return nil, fmt.Errorf("file %q is outside", h.Name)
 		}
