@@ -18,7 +18,7 @@ import (
 // A Revision names a source tree by its content, as git does: whoever has the
 // same files gets the same names, from a clone, a tarball or a copy.
 type Revision struct {
-	GitTree       string // git's SHA-1 object name: `git log --format='%H %T'` finds the commit
+	GitTree       string // git's SHA-1 object name: `git log --format=raw` finds the commit
 	GitTreeSHA256 string // the same object in git's SHA-256 format, for those who do not trust SHA-1
 }
 

@@ -12,7 +12,7 @@ import (
 	"omega/internal/cache"
 )
 
-const reproUsage = "[--full] [--against manifest.json] [--json]"
+const reproUsage = "[--full] [--against manifest.json] [--policy F] [--roots F] [--json]"
 
 // reproHelp is what `omega repro -h` says beyond its flags.
 const reproHelp = `
@@ -29,14 +29,17 @@ their inputs, so this takes minutes. --full begins with empty caches twice; that
 takes two cold builds (by estimate half an hour on two cores and 10 GiB of disk) and a network.
 
 --against builds once and compares artifacts and launch digests with a release's
-manifest.json; check out the release's commit first. Who signed that file is for
-` + "`omega verify --manifest-key`" + ` to check.
+manifest.json; check out the release's commit first (the manifest's git_tree is
+the tree that ` + "`git log --format=raw`" + ` shows of it), and give its policy. Who
+signed that file is for ` + "`omega manifest verify`" + ` to check.
 `
 
 // reproOptions say what is compared with what.
 type reproOptions struct {
 	Full    bool
 	Against string // manifest.json of a release; "" builds twice
+	Policy  string // as for `omega build`
+	Roots   string
 	JSON    bool
 }
 
@@ -45,6 +48,8 @@ func runRepro(ctx context.Context, e *env, args []string) error {
 	var o reproOptions
 	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (by estimate 30 minutes)")
 	fs.StringVar(&o.Against, "against", "", "build once and compare with this `manifest.json` of a release")
+	fs.StringVar(&o.Policy, "policy", "", "the policy that the image carries, as for `omega build` (default: one that permits nothing)")
+	fs.StringVar(&o.Roots, "roots", "", "its trust roots, as for `omega build`")
 	fs.BoolVar(&o.JSON, "json", false, "print the result as JSON")
 	short := fs.Usage
 	fs.Usage = func() { short(); fmt.Fprint(e.Stderr, reproHelp) }
@@ -100,6 +105,10 @@ func (r *repro) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	inputs, err := r.o.inputs()
+	if err != nil {
+		return err
+	}
 	tree, err := committed(ctx, r.source)
 	if err != nil {
 		return err
@@ -132,6 +141,7 @@ func (r *repro) run(ctx context.Context) (err error) {
 		sayGo(r.e, release.Predicate.Go, builds[0].goVersion)
 	}
 	for _, b := range builds {
+		b.inputs = inputs
 		took, err := b.build(ctx, r.e, r.compile)
 		if err != nil {
 			return err
@@ -142,6 +152,26 @@ func (r *repro) run(ctx context.Context) (err error) {
 		return r.compareRelease(release, builds)
 	}
 	return r.compareBuilds(builds)
+}
+
+// inputs are the arguments for what the image carries beside the tree. The
+// builds run in other folders, so the paths are whole.
+func (o reproOptions) inputs() ([]string, error) {
+	var args []string
+	for _, f := range []struct{ flag, path string }{{"--policy", o.Policy}, {"--roots", o.Roots}} {
+		if f.path == "" {
+			continue
+		}
+		path, err := filepath.Abs(f.path)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.flag, err)
+		}
+		args = append(args, f.flag, path)
+	}
+	return args, nil
 }
 
 // release reads the manifest to compare with; nil if there is none.

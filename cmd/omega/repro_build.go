@@ -26,6 +26,7 @@ type reproBuild struct {
 	goCache   string
 	coldCache bool // goCache is ours to remove
 	profile   string
+	inputs    []string // further arguments of `omega build`
 	goVersion string
 	umask     os.FileMode
 	settings  []string      // of the environment
@@ -117,7 +118,7 @@ func (b *reproBuild) build(ctx context.Context, e *env, compile func(context.Con
 	}()
 	err := compile(ctx, b)
 	if err == nil {
-		err = b.run(ctx, filepath.Join(b.tree, "bin", "omega"), "build", "--profile", b.profile)
+		err = b.run(ctx, append([]string{filepath.Join(b.tree, "bin", "omega"), "build", "--profile", b.profile}, b.inputs...)...)
 	}
 	close(quit)
 	<-stopped

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -126,6 +127,24 @@ func TestTwoBuildsAreComparedUnderVariedConditions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheImageIsBuiltWithThePolicyThatIsNamed(t *testing.T) {
+	dir := checkout(t, "mkdir -p build/cpu\nprintf '%s ' \"$@\" > build/cpu/cmdline\n")
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	writeTestFile(t, policy, []byte("x"))
+	tr := tryRepro(t, t.Context(), dir, reproOptions{Policy: policy, JSON: true})
+	var got reproResult
+	if err := json.Unmarshal([]byte(tr.out), &got); err != nil || tr.err != nil {
+		t.Fatalf("%v, %v in %s", tr.err, err, tr.out)
+	}
+	want := sha256.Sum256([]byte("build --profile cpu --policy " + policy + " "))
+	if len(got.Artifacts) != 1 || got.Artifacts[0].SHA256[1] != hex.EncodeToString(want[:]) {
+		t.Errorf("artifacts %+v", got.Artifacts)
+	}
+	if tr := tryRepro(t, t.Context(), dir, reproOptions{Policy: policy + "x"}); tr.err == nil || !strings.Contains(tr.err.Error(), "--policy") {
+		t.Errorf("a policy that is not there: %v", tr.err)
 	}
 }
 
