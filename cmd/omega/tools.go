@@ -45,6 +45,9 @@ func runTools(ctx context.Context, e *env, args []string) error {
 	wanted := hostPackages
 	if *tests {
 		wanted = slices.Concat(hostPackages, testPackages)
+		if _, err := exec.LookPath("npm"); err != nil { // it brings the gateway's foreign suites; Node's own packages have it too
+			wanted = append(wanted, "npm")
+		}
 	}
 	return ensureTools(ctx, e, wanted, *yes)
 }

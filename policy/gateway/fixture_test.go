@@ -149,6 +149,8 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	mux := http.NewServeMux()
 	mux.Handle("files.example.com/mcp", w.files)
 	mux.Handle("public.example.com/mcp", w.files)
+	mux.Handle("vault.example.com/mcp", w.files)
+	mux.Handle("mail.example.com/mcp", w.files)
 	mux.Handle("llm.example.com/v1/", w.llm)
 	w.upstream = httptest.NewUnstartedServer(mux)
 	w.upstream.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -340,6 +342,7 @@ func (s *mcpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.seen = append(s.seen, seen{m.Method, string(body), r.Header})
 	known := s.live[r.Header.Get("Mcp-Session-Id")]
 	s.mu.Unlock()
+	r.Header.Set("X-Test-Body", string(body))
 	if s.before != nil && s.before(w, r, m.Method) {
 		return
 	}
@@ -441,4 +444,51 @@ func readSSE(t *testing.T, resp *http.Response) []byte {
 		}
 	}
 	return last
+}
+
+// steps is a clock that goes on by a minute whenever it is asked.
+func steps() func() time.Time {
+	var mu sync.Mutex
+	now := time.Now()
+	return func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		now = now.Add(time.Minute)
+		return now
+	}
+}
+
+// elicits makes a server ask for a form in the middle of a call, and hand on
+// what it gets for an answer.
+func elicits(answers chan<- string) func(http.ResponseWriter, *http.Request, string) bool {
+	return func(w http.ResponseWriter, r *http.Request, method string) bool {
+		switch method {
+		case "": // an answer
+			answers <- r.Header.Get("X-Test-Body")
+			w.WriteHeader(http.StatusAccepted)
+			return true
+		case "tools/call":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: {\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"elicitation/create\",\"params\":{\"message\":\"name?\",\"requestedSchema\":{\"properties\":{\"name\":{\"type\":\"string\"}}}}}\n\n")
+			w.(http.Flusher).Flush()
+			time.Sleep(100 * time.Millisecond)
+			return true
+		}
+		return false
+	}
+}
+
+// answering makes a call in a session of an agent that can be asked, and answers
+// the question in it.
+func (w *world) answering(answer func(id string) string) {
+	w.t.Helper()
+	opened := w.do("POST", "/mcp/files", strings.Replace(init2025, `"capabilities":{}`, `"capabilities":{"elicitation":{}}`, 1))
+	session := []string{"Mcp-Session-Id", opened.header.Get("Mcp-Session-Id"), "Accept", "application/json, text/event-stream"}
+	r := w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"read","arguments":{"path":"/data/public/a"}}}`, session...)
+	_, id, ok := strings.Cut(r.body, `"id":"omega-`)
+	if !ok {
+		w.t.Fatalf("no question: %s", r.body)
+	}
+	id, _, _ = strings.Cut(id, `"`)
+	w.do("POST", "/mcp/files", answer("omega-"+id), session...)
 }
