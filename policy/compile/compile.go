@@ -123,7 +123,8 @@ func (s source) read(text []byte) (*policy.Document, error) {
 	if err := doc.Validate(); err != nil {
 		return nil, w.locate(err)
 	}
-	return doc, nil
+	w.conditions(doc)
+	return doc, errors.Join(w.faults...)
 }
 
 // locate adds line and column to the faults of Validate.

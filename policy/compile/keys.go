@@ -32,6 +32,7 @@ type sourceDocument struct {
 	Peers      []sourcePeer       `json:"peers"`
 	Data       []policy.Dataset   `json:"data"`
 	Rego       []string           `json:"rego"`
+	Callers    []sourceCaller     `json:"callers"`
 	Agents     []policy.AgentRule `json:"agents"`
 }
 
@@ -77,6 +78,7 @@ func (s source) inline(w *walker, in sourceDocument) *policy.Document {
 		}
 		doc.Auditors = append(doc.Auditors, policy.Auditor{Name: a.Name, Key: key})
 	}
+	doc.Callers = s.callers(w, in.Callers)
 	for i, p := range in.Peers {
 		doc.Peers = append(doc.Peers, s.peer(w, fmt.Sprintf("peers[%d].key", i), p))
 	}

@@ -139,33 +139,6 @@ func toWasm(rego []byte, more []policy.Module) ([]byte, error) {
 // generated is the name of the module that a document becomes.
 const generated = "policy.rego"
 
-// customPackage is where a document's own Rego lives. Permits name its rules as
-// conditions that must be true: it can take away, and never give.
-const customPackage = "data.omega.custom"
-
-// custom reads one module of a document.
-func custom(m policy.Module) (*ast.Module, error) {
-	caps, err := wider()
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := ast.ParseModuleWithOpts(m.Name+".rego", m.Text, ast.ParserOptions{Capabilities: caps, RegoVersion: ast.RegoV1})
-	if err != nil {
-		return nil, err
-	}
-	if parsed == nil || parsed.Package == nil || parsed.Package.Path.String() != customPackage {
-		return nil, fmt.Errorf("%s.rego:1:1: the package must be omega.custom", m.Name)
-	}
-	var foreign error
-	ast.WalkRefs(parsed, func(r ast.Ref) bool {
-		if r[0].Equal(ast.DefaultRootDocument) && !r.HasPrefix(ast.MustParseRef(customPackage)) {
-			foreign = fmt.Errorf("%s.rego:%d:%d: refers to %s outside of its package", m.Name, r[0].Location.Row, r[0].Location.Col, r)
-		}
-		return foreign != nil
-	})
-	return parsed, foreign
-}
-
 // check compiles strictly, with types from the schema of the input.
 func check(modules map[string]*ast.Module, caps *ast.Capabilities) error {
 	schemas := ast.NewSchemaSet()
@@ -177,7 +150,7 @@ func check(modules map[string]*ast.Module, caps *ast.Capabilities) error {
 	}
 	c.Compile(copies)
 	if c.Failed() {
-		return c.Errors
+		return placed(generated, c.Errors)
 	}
 	return nil
 }
