@@ -12,7 +12,7 @@ import (
 	"omega/images"
 )
 
-const bootUsage = "[--profile cpu] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--print]"
+const bootUsage = "[--profile cpu] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--id-key F [--author-key F]] [--print]"
 
 // bootOptions say what to boot and how. The zero value of a field means what
 // the comment says.
@@ -31,6 +31,10 @@ type bootOptions struct {
 	// Arrange changes the machine last, behind the back of what was measured:
 	// for tests that play a hostile host, and for benchmarks.
 	Arrange func(*qemu.Machine)
+	// IDKey and AuthorKey are files with the operator's keys that sign an SNP
+	// launch; "": nobody signs it.
+	IDKey, AuthorKey string
+	show             bool // nothing is started: a host without SNP may show an SNP launch
 }
 
 const (
@@ -56,6 +60,8 @@ func runBoot(ctx context.Context, e *env, args []string) error {
 	fs.IntVar(&o.Memory, "memory", defaultMemory, "memory in MiB")
 	fs.IntVar(&o.CPUs, "cpus", defaultVCPUs, "virtual CPUs; the launch digest covers their number")
 	fs.StringVar(&o.Accel, "accel", "auto", "auto, tcg or kvm")
+	fs.StringVar(&o.IDKey, "id-key", "", "with SNP: the operator's key (ECDSA P-384, PEM) that signs the ID block")
+	fs.StringVar(&o.AuthorKey, "author-key", "", "with SNP: a key (ECDSA P-384, PEM) that signs the ID key")
 	printOnly := fs.Bool("print", false, "print QEMU's command line and do not start it")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -68,7 +74,7 @@ func runBoot(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	o.Artifacts = dir
-	if *printOnly {
+	if o.show = *printOnly; o.show {
 		return printBoot(ctx, e, o)
 	}
 	return bootUntilOff(ctx, e, o)
@@ -131,6 +137,9 @@ func printBoot(ctx context.Context, e *env, o bootOptions) error {
 	defer p.remove()
 	a := images.At(o.Artifacts)
 	p.machine.Kernel, p.machine.Initrd = a.Kernel, a.Initrd
+	if p.machine.SNP != nil {
+		p.machine.SNP.OVMF = a.OVMF
+	}
 	words := append([]string{p.binary}, p.machine.Args()...)
 	for i, w := range words {
 		if strings.ContainsAny(w, " \t'\"$&;|<>()") || w == "" {

@@ -207,18 +207,8 @@ func artifactError(err error) error {
 
 // choose decides between SNP and plain, and for plain between KVM and TCG.
 func (p *preparedVM) choose(ctx context.Context, e *env, c *cache.Cache, o bootOptions, a *images.Artifacts, in measure.Input) error {
-	if !o.Plain {
-		missing := qemu.ThisHost(ctx, p.binary, p.machine.Firmware, a.OVMF).MissingForSNP()
-		if len(missing) == 0 {
-			p.accel = qemu.KVM
-			p.machine.SNP = &qemu.SNP{
-				OVMF: filepath.Join(p.dir, "ovmf.fd"), CPU: defaultCPU, Policy: uint64(snp.PolicyStrict), HostData: p.launch.HostData,
-			}
-			return nil
-		}
-		if o.SNP {
-			return fmt.Errorf("this host cannot launch SEV-SNP guests:\n  %s", strings.Join(missing, "\n  "))
-		}
+	if ok, err := p.snp(ctx, e, o, a, in); ok || err != nil {
+		return err
 	}
 	return p.plain(ctx, e, c, o, in)
 }

@@ -55,6 +55,9 @@ type SNP struct {
 	CPU      string // CPU model, which the launch digest covers
 	Policy   uint64 // guest POLICY
 	HostData [32]byte
+
+	IDBlock, IDAuth []byte // what the operator signed of the launch; nil: nothing
+	AuthorKey       bool   // IDAuth has an author's key, too
 }
 
 // SNP parameters of all EPYC generations that have it (CPUID Fn8000_001F EBX:
@@ -91,12 +94,19 @@ func (m *Machine) machine() []string {
 		return []string{"-machine", "q35,accel=" + m.Accel, "-cpu", cpu}
 	}
 	s := m.SNP
+	guest := fmt.Sprintf("sev-snp-guest,id=sev0,cbitpos=%d,reduced-phys-bits=%d,policy=0x%x,kernel-hashes=on,host-data=%s",
+		cBitPos, reducedPhysBits, s.Policy, base64.StdEncoding.EncodeToString(s.HostData[:]))
+	if s.IDBlock != nil {
+		guest += fmt.Sprintf(",id-block=%s,id-auth=%s", base64.StdEncoding.EncodeToString(s.IDBlock), base64.StdEncoding.EncodeToString(s.IDAuth))
+	}
+	if s.AuthorKey {
+		guest += ",author-key-enabled=on"
+	}
 	return []string{
 		"-machine", "q35,accel=kvm,confidential-guest-support=sev0,memory-backend=ram0,vmport=off,kernel-irqchip=split",
 		"-cpu", s.CPU, "-bios", s.OVMF,
 		"-object", fmt.Sprintf("memory-backend-memfd,id=ram0,size=%dM,share=true", m.Memory),
-		"-object", fmt.Sprintf("sev-snp-guest,id=sev0,cbitpos=%d,reduced-phys-bits=%d,policy=0x%x,kernel-hashes=on,host-data=%s",
-			cBitPos, reducedPhysBits, s.Policy, base64.StdEncoding.EncodeToString(s.HostData[:])),
+		"-object", guest,
 	}
 }
 

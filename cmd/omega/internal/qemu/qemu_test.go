@@ -26,10 +26,13 @@ func TestTheCommandLineIsAsReviewed(t *testing.T) {
 	snp := plain
 	snp.Accel, snp.PSPSocket = KVM, ""
 	snp.SNP = &SNP{OVMF: "/vm/ovmf.fd", CPU: "EPYC-Milan", Policy: 0x30000, HostData: [32]byte{1, 2, 3}}
+	signed, launch := snp, *snp.SNP
+	launch.IDBlock, launch.IDAuth, launch.AuthorKey = []byte("the block"), []byte("its signatures"), true
+	signed.SNP = &launch
 	tests := []struct {
 		file    string
 		machine Machine
-	}{{"plain", plain}, {"bare", bare}, {"snp", snp}}
+	}{{"plain", plain}, {"bare", bare}, {"snp", snp}, {"snp-signed", signed}}
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			want, err := os.ReadFile(filepath.Join("testdata", tt.file+".golden"))
@@ -222,7 +225,7 @@ func TestEachMissingRequirementOfSNPHasItsLine(t *testing.T) {
 		{"no permission", func(h *Host) {
 			h.Open = func(p string) error { return fmt.Errorf("open: %w", os.ErrPermission) }
 		}, "/dev/sev"},
-		{"an old QEMU", func(h *Host) { h.Version = "QEMU emulator version 9.1.3" }, "9.1"},
+		{"an old QEMU", func(h *Host) { h.Version = "QEMU emulator version 9.2.4" }, "9.2"},
 		{"no QEMU", func(h *Host) { h.Version = "" }, "QEMU"},
 		{"no firmware", func(h *Host) { h.OVMF = "/no/such" }, "firmware"},
 	}

@@ -13,8 +13,9 @@ import (
 	"strings"
 )
 
-// minMajor and minMinor are QEMU's first version with sev-snp-guest as used here.
-const minMajor, minMinor = 9, 2
+// minMajor and minMinor are the first QEMU that the launch was written for: the
+// pinned one's.
+const minMajor, minMinor = 10, 0
 
 // Host is what decides whether SNP guests can be launched. The zero fields are
 // filled from the machine by ThisHost.
