@@ -26,7 +26,8 @@ are kept and the exit code is 4.
 
 Kernel, runsc and fetched packages come from the user's cache by the digest of
 their inputs, so this takes minutes. --full begins with empty caches twice; that
-takes two cold builds (by estimate half an hour on two cores and 10 GiB of disk) and a network.
+takes two cold builds (by estimate 40 minutes on two cores, as the first one gets
+one of them, and 10 GiB of disk) and a network.
 
 --against builds once and compares artifacts and launch digests with a release's
 manifest.json; check out the release's commit first (the manifest's git_tree is
@@ -46,7 +47,7 @@ type reproOptions struct {
 func runRepro(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("repro")
 	var o reproOptions
-	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (by estimate 30 minutes)")
+	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (by estimate 40 minutes)")
 	fs.StringVar(&o.Against, "against", "", "build once and compare with this `manifest.json` of a release")
 	fs.StringVar(&o.Policy, "policy", "", "the policy that the image carries, as for `omega build` (default: one that permits nothing)")
 	fs.StringVar(&o.Roots, "roots", "", "its trust roots, as for `omega build`")
