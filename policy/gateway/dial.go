@@ -92,22 +92,28 @@ func (g *Gateway) dial(ctx context.Context, private bool, address string) (net.C
 	return dialer.DialContext(ctx, "tcp", address)
 }
 
-// client makes the HTTP client of one upstream. It follows no redirects, keeps
-// no cookies and uses no proxy.
-func (g *Gateway) client(private bool) *http.Client {
-	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-				return g.dial(ctx, private, address)
-			},
-			TLSClientConfig:        &tls.Config{RootCAs: g.cfg.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    dialTime,
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConnsPerHost:    maxStreams,
-			IdleConnTimeout:        time.Minute,
+// addClient makes the HTTP client of one upstream. It follows no redirects,
+// keeps no cookies and uses no proxy. Hosts of the web have no breaker: an agent
+// that may ask many could make one of them rest for others.
+func (g *Gateway) addClient(name string, private, breaks bool) {
+	var transport http.RoundTripper = &http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return g.dial(ctx, private, address)
 		},
+		TLSClientConfig:        &tls.Config{RootCAs: g.cfg.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    dialTime,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConnsPerHost:    maxStreams,
+		IdleConnTimeout:        time.Minute,
+	}
+	if breaks {
+		g.guards[name] = &guard{now: g.cfg.Now, next: transport}
+		transport = g.guards[name]
+	}
+	g.clients[name] = &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport:     transport,
 	}
 }

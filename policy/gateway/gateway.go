@@ -74,6 +74,9 @@ type Tool struct {
 type Gateway struct {
 	cfg     Config
 	clients map[string]*http.Client // by kind and name of the upstream
+	guards  map[string]*guard       // the same, for those that have one
+
+	observer observer
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -101,15 +104,15 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, states: map[string]*state{}}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}}
 	for _, s := range cfg.Document.Servers {
-		g.clients["server "+s.Name] = g.client(s.Private)
+		g.addClient("server "+s.Name, s.Private, true)
 	}
 	for _, m := range cfg.Document.Models {
-		g.clients["model "+m.Name] = g.client(m.Private)
+		g.addClient("model "+m.Name, m.Private, true)
 	}
 	for _, w := range cfg.Document.Web {
-		g.clients["web "+w.Name] = g.client(w.Private)
+		g.addClient("web "+w.Name, w.Private, false)
 	}
 	return g, nil
 }

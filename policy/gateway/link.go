@@ -155,7 +155,7 @@ var errInput = errors.New("arguments are larger than what can be logged")
 // authorize decides one call and enters the intent. Only a permit comes with
 // an intent whose outcome must follow.
 func (l *link) authorize(ctx context.Context, action, resource string, args json.RawMessage) (policy.Decision, *intent, error) {
-	i := &intent{link: l}
+	i := &intent{link: l, begun: time.Now()}
 	d, text, err := l.decide(ctx, policy.Call{Action: action, Resource: resource, Args: args, Now: l.g.cfg.Now().Unix()}, i)
 	if errors.Is(err, errInput) {
 		return policy.Deny(err.Error()), nil, l.recordRefusal(ctx, action, resource, err.Error())
@@ -166,6 +166,7 @@ func (l *link) authorize(ctx context.Context, action, resource string, args json
 	if i.index, err = l.recordIntent(ctx, i.input, text, d); err != nil {
 		return policy.Decision{}, nil, fmt.Errorf("intent: %w", err)
 	}
+	l.g.observer.decided(l.agent.Name, action, d.Word())
 	if !d.Permit {
 		return d, nil, nil
 	}

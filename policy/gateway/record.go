@@ -29,6 +29,7 @@ type intent struct {
 	input policy.Input
 	use   policy.Use
 	rule  string
+	begun time.Time
 }
 
 // result is what an outcome says: enough to compare, nothing to read.
@@ -98,6 +99,7 @@ func (i *intent) outcome(ctx context.Context, r result) error {
 	if err != nil {
 		return err
 	}
+	i.link.g.observer.finished(i.link.agent.Name, i.input.Action, i.input.Resource, i.begun, time.Now(), r)
 	e.Intent, e.Rule, e.Result = &i.index, i.rule, json.RawMessage(raw)
 	if _, err := i.link.record(ctx, e); err != nil {
 		return fmt.Errorf("%w: %w", errOutcome, err)

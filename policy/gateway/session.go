@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -124,11 +126,21 @@ func (s *session) ask(ctx context.Context, out outgoing, r *relay) (json.RawMess
 			s.mu.Unlock()
 			continue
 		}
+		if attempt == 0 && r == nil && repeatable(err) { // a list: asking twice does nothing twice
+			continue
+		}
 		if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		return nil, err
 	}
+}
+
+// repeatable says whether a request that does nothing may be sent once more: the
+// connection broke, and nobody waited for long.
+func repeatable(err error) bool {
+	var broken *net.OpError
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.As(err, &broken) && broken.Op != "dial"
 }
 
 // message is one request to the server, in the form of its session.
