@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type bootOptions struct {
 	Accel     string       // auto, tcg, kvm; "": auto
 	HostData  *[32]byte    // nil: the digest of Config
 	OnLine    func(string) // gets each console line, in order; nil: nobody
+	Input     io.Reader    // what is typed on the console; nil: nothing
 	// Arrange changes the machine last, behind the back of what was measured:
 	// for tests that play a hostile host, and for benchmarks.
 	Arrange func(*qemu.Machine)
@@ -68,6 +70,9 @@ func runBoot(ctx context.Context, e *env, args []string) error {
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("boot: unexpected argument %q", fs.Arg(0))
+	}
+	if *profile == "debug" { // it has a shell
+		o.Input = e.Stdin
 	}
 	dir, err := bootArtifacts(ctx, e, *from, *profile)
 	if err != nil {

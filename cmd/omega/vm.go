@@ -136,7 +136,7 @@ func prepareVM(ctx context.Context, e *env, o bootOptions) (_ *preparedVM, err e
 	if p.binary, firmware, err = images.QEMU(ctx, c, e.imageSteps); err != nil {
 		return nil, err
 	}
-	p.machine = qemu.Machine{Firmware: firmware, Memory: o.Memory, CPUs: o.CPUs, LogDisk: o.LogDisk}
+	p.machine = qemu.Machine{Firmware: firmware, Memory: o.Memory, CPUs: o.CPUs, LogDisk: o.LogDisk, Input: o.Input}
 	if p.machine.Memory == 0 {
 		p.machine.Memory = defaultMemory
 	}

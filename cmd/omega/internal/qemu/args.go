@@ -8,6 +8,7 @@ package qemu
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -45,6 +46,8 @@ type Machine struct {
 
 	PSPSocket, PowerSocket string // unix sockets that we listen on
 	SNP                    *SNP   // nil: plain
+
+	Input io.Reader // what is typed on the console; nil: nothing
 
 	Extra []string // further arguments, of a test that plays a hostile host or of a benchmark
 }

@@ -49,6 +49,10 @@ func Start(ctx context.Context, binary string, m Machine, dir string, onLine fun
 		power.Close()
 		return nil, fmt.Errorf("console: %w", err)
 	}
+	if err := p.typeIn(m.Input); err != nil {
+		power.Close()
+		return nil, fmt.Errorf("console: %w", err)
+	}
 	started := make(chan error, 1)
 	go p.run(out, started)
 	if err := <-started; err != nil {
@@ -57,6 +61,23 @@ func Start(ctx context.Context, binary string, m Machine, dir string, onLine fun
 	}
 	go p.acceptPower()
 	return p, nil
+}
+
+// typeIn passes input on to the console. Reading it may end only with our own
+// process; nobody waits for that.
+func (p *Process) typeIn(input io.Reader) error {
+	if input == nil {
+		return nil
+	}
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(in, input) // the machine may be gone
+		_ = in.Close()
+	}()
+	return nil
 }
 
 // run keeps one thread for the life of the process: Pdeathsig is sent when the

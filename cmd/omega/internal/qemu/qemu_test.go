@@ -240,3 +240,28 @@ func TestEachMissingRequirementOfSNPHasItsLine(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsTypedReachesTheConsole(t *testing.T) {
+	dir, err := Private()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for input, want := range map[string]string{"ls /bin\n": "typed: ls /bin", "": "typed:"} {
+		m := Machine{Accel: TCG, Memory: 64, CPUs: 1}
+		if input != "" {
+			m.Input = strings.NewReader(input)
+		}
+		p, err := Start(t.Context(), script(t, `read line; echo "typed: $line"`), m, dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-p.Done()
+		if lines := p.Lines(); len(lines) != 1 || strings.TrimSpace(lines[0]) != want {
+			t.Errorf("%q: the console has %q, want %q", input, lines, want)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "power")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
