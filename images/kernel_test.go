@@ -232,3 +232,26 @@ func TestASingleFileIgnoresWhatABootLoaderAdds(t *testing.T) {
 		t.Errorf("the console says:\n%s", console)
 	}
 }
+
+// The cloud's kernel takes minutes to build, so that it is looked at only where
+// one was built. Of what clouds have, QEMU has NVMe; the other drivers register.
+func TestTheCloudKernelFindsItsDevices(t *testing.T) {
+	a := At(filepath.Join("..", "build", "cloud"))
+	if _, err := os.Stat(a.Kernel); err != nil {
+		t.Skip("no image for clouds is built")
+	}
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(disk, make([]byte, mebibyte), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	console := bootKernel(t, a.Kernel, "-append", "console=ttyS0 panic=-1",
+		"-drive", "if=none,id=disk,format=raw,file="+disk, "-device", "nvme,drive=disk,serial=test")
+	for _, want := range []string{"nvme nvme0: pci function", "registering driver hv_storvsc", "registering driver hv_netvsc"} {
+		if !strings.Contains(console, want) {
+			t.Errorf("the console lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(console)
+	}
+}
