@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 
 	"omega/internal/strictjson"
-	"omega/policy"
 	"omega/policy/compile"
 )
 
@@ -132,7 +131,7 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	defer done()
-	text, err := io.ReadAll(io.LimitReader(r, policy.MaxInput+1))
+	text, err := io.ReadAll(io.LimitReader(r, maxLine+1))
 	if err != nil {
 		return err
 	}
