@@ -30,16 +30,6 @@ func (g *guest) sys() fs.FS {
 	return sub
 }
 
-// lockModules forbids loading kernel modules until the machine is off. A kernel
-// built without modules has no such switch.
-func (g *guest) lockModules(context.Context) error {
-	err := os.WriteFile("/proc/sys/kernel/modules_disabled", []byte("1"), 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // network sets up the loopback and the one virtio interface.
 func (g *guest) network(ctx context.Context) error {
 	if _, err := netcfg.Up("lo"); err != nil {
