@@ -206,6 +206,7 @@ url(value) := {"scheme": lower(head[0]), "host": lower(names[0]), "port": port, 
 	query := concat("", array.slice(tail, 1, 2))
 	authority := split(tail[0], "/")[0]
 	path := substring(tail[0], count(authority), -1)
+	trim_suffix(authority, ":") == authority
 	names := split(authority, ":")
 	count(names) <= 2
 	port := concat("", array.slice(names, 1, 2))
