@@ -15,13 +15,13 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"omega/internal/skip"
+	recipe "omega/kernel"
 )
 
 // What an image may take (the budgets of the image). Every page of it is
 // accepted, hashed and unpacked before the guest's first instruction.
 const (
 	maxPayload = 24 << 20 // kernel and initramfs
-	maxKernel  = 6 << 20  // of the profile cpu, which is for QEMU
 	maxELF     = 3
 )
 
@@ -86,8 +86,12 @@ func TestTheBuiltImageStaysWithinItsSizes(t *testing.T) {
 	}
 	kernel, initrd := size(a.Kernel), size(a.Initrd)
 	t.Logf("kernel %d bytes, initramfs %d bytes, together %.2f MiB", kernel, initrd, float64(kernel+initrd)/(1<<20))
-	if kernel > maxKernel {
-		t.Errorf("the kernel has %d bytes, more than %d", kernel, maxKernel)
+	variant, err := recipe.Named("cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kernel > variant.MaxSize || variant.MaxSize > 6<<20 {
+		t.Errorf("the kernel has %d bytes, more than %d", kernel, variant.MaxSize)
 	}
 	if kernel+initrd > maxPayload {
 		t.Errorf("kernel and initramfs have %d bytes, more than %d", kernel+initrd, maxPayload)

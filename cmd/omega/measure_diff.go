@@ -209,16 +209,28 @@ func (l *differences) artifacts(a, b *attest.Manifest) {
 	maps.Copy(all, y)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		place := diffResult
-		if !explained(name, causes, changed) {
+		from := artifactInputs[name]
+		if name == "kernel" && y["initrd"] == emptyDigest {
+			// The initramfs is inside of the kernel.
+			from.inputs = slices.Concat(from.inputs, artifactInputs["initrd"].inputs)
+		}
+		if !from.explain(causes, changed) {
 			place = diffOdd
 		}
 		l.differ(place, "artifact "+name, orMissing(x, name), orMissing(y, name))
 	}
 }
 
-// artifactInputs are the beginnings of the words of those inputs that an
-// artifact is made from, and the artifacts that it contains.
-var artifactInputs = map[string]struct{ inputs, parts []string }{
+// emptyDigest is the SHA-256 of nothing.
+const emptyDigest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// An origin is what an artifact is made from: the beginnings of the words of
+// its inputs, and the artifacts that it contains.
+type origin struct{ inputs, parts []string }
+
+// artifactInputs are the origins of all artifacts but the lists of what is
+// inside, which follow from anything.
+var artifactInputs = map[string]origin{
 	"kernel":        {inputs: []string{"kernel", "source linux", "profile"}},
 	"kernel.config": {inputs: []string{"kernel", "source linux", "profile"}},
 	"initrd":        {inputs: []string{"source file", "Go", "go.mod", "file /", "policy digest", "SVN", "profile", "source ca-certificates"}},
@@ -228,21 +240,20 @@ var artifactInputs = map[string]struct{ inputs, parts []string }{
 	"disk":          {parts: []string{"uki"}},
 }
 
-// explained reports whether a difference of the artifact follows from one of
-// the causes. Lists of what is inside follow from anything.
-func explained(name string, causes []difference, changed func(string) bool) bool {
-	from, known := artifactInputs[name]
-	if !known {
+// explain reports whether a difference follows from one of the causes or from
+// a changed part.
+func (o origin) explain(causes []difference, changed func(string) bool) bool {
+	if o.inputs == nil && o.parts == nil {
 		return true
 	}
 	for _, c := range causes {
-		for _, words := range from.inputs {
+		for _, words := range o.inputs {
 			if strings.HasPrefix(c.What, words) {
 				return true
 			}
 		}
 	}
-	return slices.ContainsFunc(from.parts, changed)
+	return slices.ContainsFunc(o.parts, changed)
 }
 
 // writeDifferences tells the differences in the order of cause and effect.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
@@ -117,6 +118,20 @@ func TestTheInputThatMadeTwoMeasurementsDifferIsNamed(t *testing.T) {
 				t.Errorf("told:\n%s", &told)
 			}
 		})
+	}
+}
+
+func TestASingleFileFollowsFromWhatIsInside(t *testing.T) {
+	a, b := diffSample(), diffSample()
+	for _, m := range []*attest.Manifest{a, b} {
+		m.Subject[1].Digest.SHA256 = sha256.Sum256(nil)
+	}
+	b.Predicate.Inputs["file:init/main.go"] = "ff"
+	remeasured(b, "kernel", "uki", "disk")
+	var told bytes.Buffer
+	writeDifferences(&told, compareManifests(a, b))
+	if !strings.HasPrefix(told.String(), "inputs that differ:\nsource file init/main.go\n") || strings.Contains(told.String(), "no input") {
+		t.Errorf("told:\n%s", &told)
 	}
 }
 
