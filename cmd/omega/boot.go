@@ -13,7 +13,7 @@ import (
 	"omega/images"
 )
 
-const bootUsage = "[--profile cpu] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--id-key F [--author-key F]] [--print]"
+const bootUsage = "[--profile cpu|cloud|single|debug] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--id-key F [--author-key F]] [--print]"
 
 // bootOptions say what to boot and how. The zero value of a field means what
 // the comment says.

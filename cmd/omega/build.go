@@ -14,7 +14,7 @@ import (
 	"omega/policy/compile"
 )
 
-const buildUsage = "[--profile cpu] [--policy F] [--roots F] [--out DIR] [--sign KEY] [--json]"
+const buildUsage = "[--profile cpu|cloud|single|debug] [--policy F] [--roots F] [--out DIR] [--sign KEY] [--json]"
 
 // buildOptions say which image to build.
 type buildOptions struct {
