@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"omega/agentloader/bundle"
+	"omega/attest"
 )
 
 // releaseKeys writes a key pair and returns the names of both files.
@@ -221,4 +222,46 @@ func FuzzManifestEnvelope(f *testing.F) {
 			t.Error("an envelope without a signature was accepted")
 		}
 	})
+}
+
+func TestVerifyingAPlatformRespectsExpiryAndSVNOfASignedRelease(t *testing.T) {
+	secret, public := releaseKeys(t, t.TempDir(), "release", p256(t))
+	tests := []struct {
+		name    string
+		expires time.Duration
+		minSVN  string
+		code    int
+		words   string
+	}{
+		{"valid", time.Hour, "1", exitOK, "the reference values are signed by the key you gave"},
+		{"expired since it was signed", 2 * time.Second, "1", exitSignature, "expired"},
+		{"withdrawn", time.Hour, "2", exitMismatch, "svn"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlatform(t)
+			edit(t, p.manifest, func(b []byte) []byte {
+				m, err := attest.ParseManifest(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.Predicate.Expires = time.Now().Add(tt.expires).UTC()
+				out, err := json.Marshal(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return out
+			})
+			if code, _, words := omega(t, "manifest", "sign", "--key", secret, p.manifest); code != exitOK {
+				t.Fatalf("exit %d, %q", code, words)
+			}
+			if tt.expires < time.Minute {
+				time.Sleep(tt.expires)
+			}
+			code, out, words := omega(t, "verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--manifest-key", public, "--min-svn", tt.minSVN)
+			if code != tt.code || !strings.Contains(out+words, tt.words) {
+				t.Errorf("exit %d, want %d; %s%s", code, tt.code, out, words)
+			}
+		})
+	}
 }
