@@ -61,7 +61,7 @@ func (g *generator) places(c policy.Constraint) {
 		g.line("is_address(value, [%s])", strings.Join(quoteAll(c.Address.Domains), ", "))
 	}
 	if len(c.Recipients) > 0 {
-		g.line("list := recipients(value)\ncount(list) > 0")
+		g.line("list := recipients(value)\ncount(list) > 0\ncount(list) <= 100")
 		g.line("every recipient in list {\nis_reader(recipient)\nadmitted(recipient, [%s])\n}", strings.Join(quoteAll(lowered(c.Recipients)), ", "))
 	}
 }

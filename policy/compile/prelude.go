@@ -143,11 +143,13 @@ recipients_may_know(_) if {
 
 recipients_may_know(value) if {
 	list := recipients(value)
+	count(list) <= 100
 	every recipient in list { is_reader(recipient) }
 	flow(list)
 }
 
-# recipients are those of a list, or of a text with commas or semicolons.
+# recipients are those of a list, or of a text with commas or semicolons. More
+# than a hundred meet nothing, so that labels times recipients stay few.
 recipients(value) := [recipient |
 	some part in split(replace(lower(value), ";", ","), ",")
 	recipient := trim_space(part)

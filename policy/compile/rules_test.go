@@ -2,6 +2,7 @@ package compile
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,11 @@ func TestPlacesAreTakenApartAsEveryReaderDoes(t *testing.T) {
 			if permitted(tc.resource, v) {
 				t.Errorf("%s: %v is permitted", tc.resource, v)
 			}
+		}
+	}
+	for n, want := range map[int]bool{100: true, 101: false} {
+		if permitted("t/recipients", slices.Repeat([]string{"a@acme.example"}, n)) != want {
+			t.Errorf("%d recipients: want %v", n, want)
 		}
 	}
 	if !permitted("t/recipients", []string{"a@acme.example", "Bob@b.example"}) || permitted("t/recipients", []string{"a@acme.example, bob@b.example"}) || permitted("t/recipients", []any{"a@acme.example", nil}) {
