@@ -93,18 +93,15 @@ func Build(ctx context.Context, o Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	var kernel string
+	kernel, err := kernelWith(ctx, store, p, initrd.path)
+	if err != nil {
+		return nil, err
+	}
 	beside := initrd.path
 	if p.kernel == singleVariant {
-		kernel, err = singleKernel(ctx, store, initrd.path, p.cmdline)
 		// Empty files are what the launch digest has where nothing is beside
 		// the kernel.
 		beside, p.cmdline = os.DevNull, ""
-	} else {
-		kernel, err = buildKernel(ctx, store, p.kernel)
-	}
-	if err != nil {
-		return nil, err
 	}
 	a, err := place(o.Out, p, []artifact{
 		{"kernel", "kernel", filepath.Join(kernel, kernelFile)},

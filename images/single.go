@@ -20,6 +20,15 @@ const singleVariant = "single"
 // kernel is built in.
 const singleInitrd = "initrd.cpio.zst"
 
+// kernelWith returns the folder that holds the kernel of p, which has the initrd
+// inside if p says so.
+func kernelWith(ctx context.Context, s *Store, p profile, initrd string) (string, error) {
+	if p.kernel == singleVariant {
+		return singleKernel(ctx, s, initrd, p.cmdline)
+	}
+	return buildKernel(ctx, s, p.kernel)
+}
+
 // singleKernel returns the folder that holds a kernel with the initramfs at the
 // path initrd and with cmdline inside. The objects are those of the kept kernel;
 // few are compiled again, and everything is linked again.

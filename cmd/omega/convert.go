@@ -49,18 +49,24 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 	if *out == "" {
 		*out = dir
 	}
-	if format.Cloud {
+	return e.convert(ctx, format, dir, *out)
+}
+
+// convert writes the image in dir in a form, or as a mere program for the zero
+// form, into the folder out.
+func (e *env) convert(ctx context.Context, f images.Format, dir, out string) error {
+	if f.Cloud {
 		e.warnIfNotForClouds(dir)
 	}
 	program, err := e.program(ctx, dir)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(*out, ukiName)
-	if *to == "uki" {
+	path := filepath.Join(out, ukiName)
+	if f.Name == "" {
 		err = images.WriteFile(path, program)
 	} else {
-		path, err = format.Write(ctx, program, *out, e.imageSteps)
+		path, err = f.Write(ctx, program, out, e.imageSteps)
 	}
 	if err != nil {
 		return err
