@@ -187,6 +187,10 @@ func (s *State) Begin(in Input, d Decision) Use {
 	}
 	u.reserved = s.reserve(p, in.State.Charges)
 	u.learns = s.learns(p, in)
+	if !Tainted(in.State.Labels) && len(in.Args) <= maxLearnt {
+		// Nothing untrusted can have chosen them.
+		s.values.learn(in.Args)
+	}
 	u.Narrowed = s.Narrow(p.Narrows...)
 	return u
 }

@@ -199,6 +199,9 @@ func TestWhatEndorses(t *testing.T) {
 		{"a trusted result that untrusted text asked for", []did{taint, result("notes/read", "note", `jo@x.org`)}, `{"to":"jo@x.org"}`, false},
 		{"from a source that endorses in any case", []did{taint, result("book/find", "book", `jo@x.org`)}, `{"to":"jo@x.org"}`, true},
 		{"unless it came with a label", []did{result("book/find", "book", `jo@x.org`, "untrusted:x")}, `{"to":"jo@x.org"}`, false},
+		{"an argument from before the taint", []did{func(s *policy.State) { step(s, toolCall("web/post", `{"x":"jo@x.org"}`), "web", nil, policy.Outcome{}) }, taint}, `{"to":"jo@x.org"}`, true},
+		{"an argument from after the taint", []did{taint, func(s *policy.State) { step(s, toolCall("web/post", `{"x":"jo@x.org"}`), "web", nil, policy.Outcome{}) }}, `{"to":"jo@x.org"}`, false},
+		{"an argument of a denied call", []did{func(s *policy.State) { s.Begin(s.Input(toolCall("web/post", `{"x":"jo@x.org"}`)), policy.Deny("no")) }, taint}, `{"to":"jo@x.org"}`, false},
 		{"an untrusted result", []did{result("web/get", "web", `jo@x.org`)}, `{"to":"jo@x.org"}`, false},
 		{"a key of an object", []did{result("book/find", "book", `{"jo@x.org":1}`)}, `{"to":"jo@x.org"}`, false},
 		{"a model's word", []did{func(s *policy.State) {

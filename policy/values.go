@@ -12,6 +12,9 @@ const (
 	// maxValues bounds the text that can endorse, for each instance. What
 	// comes later endorses nothing.
 	maxValues = 256 << 10
+	// maxLearnt bounds the arguments of one call that are learnt, so that a file
+	// which is written does not fill what the caller's words need.
+	maxLearnt = 4 << 10
 	// maxDepth bounds JSON within trusted values.
 	maxDepth = 32
 )

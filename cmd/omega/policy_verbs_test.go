@@ -44,7 +44,7 @@ func TestPolicyReplayMovesLabelsAlongASession(t *testing.T) {
 	calls := strings.Join([]string{
 		assistantCall("1", tool, "mail/send", send),
 		assistantCall("1", tool, "mail/read", `{}`),
-		assistantCall("1", tool, "mail/send", send),
+		assistantCall("1", tool, "mail/send", strings.Replace(send, "jo@", "al@", 1)),
 		assistantCall("2", tool, "mail/send", send), // another session begins anew
 		assistantCall("3", "agent.invoke", "assistant", `{"input":"Mail jo@partner.org"}`),
 		assistantCall("3", tool, "mail/read", `{}`),
