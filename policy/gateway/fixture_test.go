@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -181,40 +180,41 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 // connect opens a link as the sandbox's shim does.
 func (w *world) connect(agent gateway.Agent) *http.Client {
 	w.t.Helper()
+	return connect(w.t, w.gw, agent)
+}
+
+func connect(t testing.TB, gw *gateway.Gateway, agent gateway.Agent) *http.Client {
+	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	ours, theirs := fileConn(w.t, fds[0]), fileConn(w.t, fds[1])
+	ours, theirs := fileConn(t, fds[0]), fileConn(t, fds[1])
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- w.gw.ServeLink(ctx, agent, theirs) }()
-	first := make(chan net.Conn, 1)
-	first <- ours
+	go func() { done <- gw.ServeLink(ctx, agent, theirs) }()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		select {
-		case c := <-first:
-			return c, nil
-		default:
-			return nil, errors.New("the link is closed")
-		}
-	}}
-	w.t.Cleanup(func() {
-		transport.CloseIdleConnections()
+	transport := &http.Transport{Protocols: &protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return ours, nil }}
+	// As the shim does: further calls wait until one of this link's streams is free.
+	link, err := transport.NewClientConn(ctx, "http", "gateway:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = link.Close()
 		_ = ours.Close()
 		select {
 		case <-done:
 		case <-time.After(10 * time.Second):
-			w.t.Error("ServeLink did not end with its link")
+			t.Error("ServeLink did not end with its link")
 		}
 		cancel()
 	})
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return &http.Client{Transport: link, Timeout: 20 * time.Second}
 }
 
-func fileConn(t *testing.T, fd int) net.Conn {
+func fileConn(t testing.TB, fd int) net.Conn {
 	t.Helper()
 	f := os.NewFile(uintptr(fd), "link")
 	defer f.Close()
