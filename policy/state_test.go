@@ -202,6 +202,11 @@ func TestWhatEndorses(t *testing.T) {
 		{"an argument from before the taint", []did{func(s *policy.State) { step(s, toolCall("web/post", `{"x":"jo@x.org"}`), "web", nil, policy.Outcome{}) }, taint}, `{"to":"jo@x.org"}`, true},
 		{"an argument from after the taint", []did{taint, func(s *policy.State) { step(s, toolCall("web/post", `{"x":"jo@x.org"}`), "web", nil, policy.Outcome{}) }}, `{"to":"jo@x.org"}`, false},
 		{"an argument of a denied call", []did{func(s *policy.State) { s.Begin(s.Input(toolCall("web/post", `{"x":"jo@x.org"}`)), policy.Deny("no")) }, taint}, `{"to":"jo@x.org"}`, false},
+		{"a labelled request that was decided first", []did{func(s *policy.State) {
+			c := policy.Call{Action: policy.ActionInvoke, Resource: "a", Args: json.RawMessage(`{"input":"jo@x.org"}`)}
+			step(s, c, "invoke", nil, policy.Outcome{})
+			s.Invoke(c.Args, "untrusted:somebody")
+		}}, `{"to":"jo@x.org"}`, false},
 		{"an untrusted result", []did{result("web/get", "web", `jo@x.org`)}, `{"to":"jo@x.org"}`, false},
 		{"a key of an object", []did{result("book/find", "book", `{"jo@x.org":1}`)}, `{"to":"jo@x.org"}`, false},
 		{"a model's word", []did{func(s *policy.State) {
