@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	w.e = &attest.Evidence{
 		Version: attest.EvidenceVersion,
 		Boot: attest.BootClaims{
-			Version: attest.BootVersion, BootID: [16]byte{1, 2}, AttestationKey: [32]byte{3}, LogKey: attest.Bytes32(logKey.Public().(ed25519.PublicKey)),
+			Version: attest.BootVersion, BootID: [16]byte{1, 2}, AttestationKey: attest.Bytes32(attestationKey.Public().(ed25519.PublicKey)), LogKey: attest.Bytes32(logKey.Public().(ed25519.PublicKey)),
 			TLSKey: tlsKey, HPKEKey: [32]byte{5}, LogOrigin: "omega/" + hex.EncodeToString(append([]byte{1, 2}, make([]byte, 14)...)),
 			PolicyDigest: [32]byte{6}, ConfigDigest: [32]byte{8}, Profile: "cpu", SVN: 1, GPU: attest.GPUAbsent,
 		},
