@@ -105,7 +105,8 @@ func (g *Gateway) addClient(name string, private, breaks bool) {
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
-		MaxIdleConnsPerHost:    maxStreams,
+		MaxIdleConns:           1024,
+		MaxIdleConnsPerHost:    8 * maxStreams, // an upstream is every agent's
 		IdleConnTimeout:        time.Minute,
 	}
 	if breaks {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"omega/internal/strictjson"
@@ -114,6 +115,10 @@ func replyRPC(w http.ResponseWriter, id json.RawMessage, result any, fault *rpcE
 	}
 	if fault != nil {
 		reply(w, fault.status, map[string]any{"jsonrpc": "2.0", "id": id, "error": fault})
+		return
+	}
+	if raw, canonical := result.(json.RawMessage); canonical { // made by give
+		replyBytes(w, http.StatusOK, slices.Concat([]byte(`{"id":`), id, []byte(`,"jsonrpc":"2.0","result":`), raw, []byte("}")))
 		return
 	}
 	reply(w, http.StatusOK, map[string]any{"jsonrpc": "2.0", "id": id, "result": result})
