@@ -38,6 +38,7 @@ type Document struct {
 	Peers      []Peer      `json:"peers,omitempty"`
 	Data       []Dataset   `json:"data,omitempty"`
 	Rego       []Module    `json:"rego,omitempty"`
+	Callers    []Caller    `json:"callers,omitempty"` // who may talk to the platform; none: DefaultCallers
 	Agents     []AgentRule `json:"agents"`
 }
 

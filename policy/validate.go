@@ -76,6 +76,7 @@ func (c *checker) document() {
 	c.endpoints()
 	c.others()
 	c.modules()
+	c.callers()
 	c.agents()
 }
 
