@@ -93,6 +93,9 @@ type AddressForm struct {
 	Domains []string `json:"domains"` // a name, or *.suffix for every name below it
 }
 
+// RuleInvoke is the rule of a caller's request.
+const RuleInvoke = "invoke"
+
 // Implied are the permits that follow from others: whoever may call some tool
 // of a server may list its tools.
 func (a AgentRule) Implied() []Permit {

@@ -53,7 +53,7 @@ func (a AgentRule) byCall() map[[2]string][]Permit {
 			out[[2]string{p.Action, r}] = append(out[[2]string{p.Action, r}], p)
 		}
 	}
-	for _, p := range a.Implied() {
+	for _, p := range append(a.Implied(), Permit{ID: RuleInvoke, Action: ActionInvoke, Resource: a.Name}) {
 		out[[2]string{p.Action, p.Resource}] = append(out[[2]string{p.Action, p.Resource}], p)
 	}
 	return out
@@ -145,6 +145,12 @@ func (s *State) window(rule string) *window {
 	return s.windows[rule]
 }
 
+func (s *State) countRate(rule string, rate *Rate, now int64) {
+	if rate != nil {
+		s.window(rule).add(now, rate.Calls)
+	}
+}
+
 func (s *State) inSession(session, rule string) int {
 	if s.sessions[session] == nil && len(s.sessions) >= maxSessions {
 		return math.MaxInt32
@@ -172,19 +178,17 @@ func (s *State) Begin(in Input, d Decision) Use {
 	}
 	p := s.permitted(in, d.Rule)
 	s.counts[d.Rule]++
-	s.counts[allCalls]++
+	if in.Action != ActionInvoke { // which is its caller's and not the agent's
+		s.counts[allCalls]++
+		s.countRate(allCalls, s.rule.Rate, in.State.Now)
+	}
 	if p.SessionLimit > 0 && (s.sessions[in.Session] != nil || len(s.sessions) < maxSessions) {
 		if s.sessions[in.Session] == nil {
 			s.sessions[in.Session] = map[string]int{}
 		}
 		s.sessions[in.Session][d.Rule]++
 	}
-	if s.rule.Rate != nil {
-		s.window(allCalls).add(in.State.Now, s.rule.Rate.Calls)
-	}
-	if p.Rate != nil {
-		s.window(p.ID).add(in.State.Now, p.Rate.Calls)
-	}
+	s.countRate(p.ID, p.Rate, in.State.Now)
 	u.reserved = s.reserve(p, in.State.Charges)
 	u.learns = s.learns(p, in)
 	if in.Action != ActionInvoke && !Tainted(in.State.Labels) && len(in.Args) <= maxLearnt {

@@ -73,6 +73,16 @@ func TestStateTellsOnlyWhatTheRulesOfACallLookAt(t *testing.T) {
 	}
 }
 
+func TestRequestsOfCallersAreCountedApart(t *testing.T) {
+	s := policy.NewState(stateDocument(), "a", "a-1")
+	c := policy.Call{Action: policy.ActionInvoke, Resource: "a", Args: json.RawMessage(`{"input":"x"}`)}
+	for want := range 3 { // two of them with one number would be a lie in the log
+		if in := step(s, c, policy.RuleInvoke, nil, policy.Outcome{}); in.State.Counts[policy.RuleInvoke] != want || in.State.Counts["*"] != 0 {
+			t.Errorf("request %d is stated with %v", want, in.State.Counts)
+		}
+	}
+}
+
 func TestDenialsAndUnknownRulesBeginNothing(t *testing.T) {
 	s := policy.NewState(stateDocument(), "a", "a-1")
 	in := s.Input(toolCall("web/get", `{}`))

@@ -40,6 +40,9 @@ func (c *checker) agents() {
 		c.limits(at, a.Limit, a.Rate, a.Budgets)
 		for j, p := range a.Permits {
 			c.unique(fmt.Sprintf("%s.permits[%d].id", at, j), p.ID, ruleForm, rules)
+			if p.ID == RuleInvoke {
+				c.fault(fmt.Sprintf("%s.permits[%d].id", at, j), "%q is the rule of callers' requests", p.ID)
+			}
 			c.permit(fmt.Sprintf("%s.permits[%d]", at, j), a, p)
 		}
 	}

@@ -149,6 +149,7 @@ func TestFaultsNameTheirPlace(t *testing.T) {
 		{"unknown action", agent + "      - {id: p, action: mcp.tools/cal, resource: s/x}\n", `policy.yaml:13:25: agents[0].permits[0].action`},
 		{"unknown server", agent + "      - {id: p, action: mcp.tools/call, resource: q/x}\n", `policy.yaml:13:51: agents[0].permits[0].resource: no server is named "q"`},
 		{"rule named twice", agent + "      - {id: p, action: mcp.tools/call, resource: s/x}\n      - {id: p, action: mcp.tools/call, resource: s/y}\n", `policy.yaml:14:14: agents[0].permits[1].id: "p" is named twice`},
+		{"a rule of ours", agent + "      - {id: invoke, action: mcp.tools/call, resource: s/x}\n", `policy.yaml:13:14: agents[0].permits[0].id: "invoke" is the rule of callers' requests`},
 		{"misspelt constraint", agent + "      - {id: p, action: mcp.tools/call, resource: s/x, args: {v: {prefx: /a}}}\n", `policy.yaml:13:67: unknown field "prefx"`},
 		{"empty constraint", agent + "      - {id: p, action: mcp.tools/call, resource: s/x, args: {v: {}}}\n", "constrains nothing"},
 		{"bad pattern", agent + "      - {id: p, action: mcp.tools/call, resource: s/x, args: {v: {pattern: '(?=x)'}}}\n", "policy.yaml:13:76: agents[0].permits[0].args.v.pattern"},

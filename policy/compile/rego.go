@@ -71,11 +71,8 @@ func (g *generator) agent(a policy.AgentRule) {
 		input = &policy.Result{Integrity: policy.Trusted}
 	}
 	labels := policy.LabelsOf(input, policy.ActionInvoke)
-	g.line("permit%s contains [%s, [%s]] if true", at(a, policy.ActionInvoke, a.Name), quote(invokeRule), strings.Join(quoteAll(labels), ", "))
+	g.line("permit%s contains [%s, [%s]] if true", at(a, policy.ActionInvoke, a.Name), quote(policy.RuleInvoke), strings.Join(quoteAll(labels), ", "))
 }
-
-// invokeRule is the rule of a caller's request.
-const invokeRule = "invoke"
 
 // may is the reason for what no permit of an agent names.
 func (g *generator) may(a policy.AgentRule) string {
