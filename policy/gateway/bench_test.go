@@ -152,7 +152,7 @@ func through(b *testing.B, server *httptest.Server, recorder gateway.Recorder, l
 	var callers []func() error
 	for i := range links {
 		agent := gateway.Agent{Instance: fmt.Sprintf("reporter-%d", i), Name: "reporter", Tools: []gateway.Tool{{Server: "files", Descriptors: json.RawMessage(tools)}}}
-		callers = append(callers, post(connect(b, gw, agent), "http://127.0.0.1:3128/mcp/files"))
+		callers = append(callers, post(connect(b, gw, agent, 0), "http://127.0.0.1:3128/mcp/files"))
 	}
 	return callers
 }

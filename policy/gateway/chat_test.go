@@ -67,8 +67,8 @@ func TestAnAgentThatDoesNotReadCannotHoldBackTheOutcome(t *testing.T) {
 	w := newWorld(t, func(w *world) {
 		w.llm.stream = append(slices.Repeat([]string{chunk}, 32), "[DONE]")
 		w.cfg.Timeout = time.Second
+		w.buffer = 64 << 10
 	})
-	w.client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
 	ask := `{"model":"scripted","stream":true,"messages":[{"role":"user","content":"x"}]}`
 	resp, err := w.client.Post("http://127.0.0.1:3128"+chatPath, "application/json", strings.NewReader(ask))
 	if err != nil {

@@ -120,6 +120,7 @@ type world struct {
 	agent    gateway.Agent
 	gw       *gateway.Gateway
 	client   *http.Client
+	buffer   int // of a stream at the agent's end; 0 is the library's
 }
 
 // measured is the test policy and its decider, which keeps nothing between
@@ -180,10 +181,10 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 // connect opens a link as the sandbox's shim does.
 func (w *world) connect(agent gateway.Agent) *http.Client {
 	w.t.Helper()
-	return connect(w.t, w.gw, agent)
+	return connect(w.t, w.gw, agent, w.buffer)
 }
 
-func connect(t testing.TB, gw *gateway.Gateway, agent gateway.Agent) *http.Client {
+func connect(t testing.TB, gw *gateway.Gateway, agent gateway.Agent, buffer int) *http.Client {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -195,7 +196,7 @@ func connect(t testing.TB, gw *gateway.Gateway, agent gateway.Agent) *http.Clien
 	go func() { done <- gw.ServeLink(ctx, agent, theirs) }()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return ours, nil }}
+	transport := &http.Transport{Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: buffer}, DialContext: func(context.Context, string, string) (net.Conn, error) { return ours, nil }}
 	// As the shim does: further calls wait until one of this link's streams is free.
 	link, err := transport.NewClientConn(ctx, "http", "gateway:80")
 	if err != nil {
