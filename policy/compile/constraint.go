@@ -12,7 +12,7 @@ import (
 
 // constraint writes a function that is met by the values that c allows.
 func (g *generator) constraint(fn string, c policy.Constraint) {
-	g.line("\n%s(value) if {", fn)
+	g.line("\n%s(value) if {", g.own(fn))
 	g.kind(c)
 	if c.Equals != nil {
 		g.line("value == %s", literal(c.Equals))

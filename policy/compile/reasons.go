@@ -31,7 +31,7 @@ func (g *generator) reasons(a policy.AgentRule, id string, p policy.Permit) {
 	for _, c := range g.conditions(a, p) {
 		g.line("\nwhy_%s contains %s if not %s", id, c.why, c.rego)
 	}
-	g.line("\nwhy_%s contains %s if not all_%s", id, quote("the agent's calls of all kinds are used up, or too many at a time"), ident(a.Name))
+	g.line("\nwhy_%s contains %s if not %s", id, quote("the agent's calls of all kinds are used up, or too many at a time"), all(a))
 	for _, r := range p.Names() {
 		g.tables(a, p, id, r)
 	}

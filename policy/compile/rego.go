@@ -20,7 +20,7 @@ const maxMay = 500
 
 // generate writes the Rego of a document.
 func generate(doc *policy.Document) ([]byte, error) {
-	g := &generator{doc: doc}
+	g := &generator{doc: doc, names: map[string]bool{}}
 	g.line("# Made by `omega policy compile` for platform %q. Do not edit.", doc.Platform)
 	g.line("# What no permit allows is denied.")
 	g.line("package omega")
@@ -31,16 +31,27 @@ func generate(doc *policy.Document) ([]byte, error) {
 	for _, a := range doc.Agents {
 		g.agent(a)
 	}
-	text, err := format.Source("policy.rego", g.out.Bytes())
-	if err != nil {
-		return nil, err
+	if g.clash != "" {
+		return nil, fmt.Errorf("two rules of the name %s", g.clash)
 	}
-	return text, nil
+	return format.Source("policy.rego", g.out.Bytes())
 }
 
 type generator struct {
-	doc *policy.Document
-	out bytes.Buffer
+	doc   *policy.Document
+	out   bytes.Buffer
+	names map[string]bool // of rules that stand for one thing of the document
+	clash string
+}
+
+// own takes a name for one thing of the document. Two things under one name
+// would be met when either is: that must not happen unseen.
+func (g *generator) own(name string) string {
+	if g.names[name] {
+		g.clash = name
+	}
+	g.names[name] = true
+	return name
 }
 
 func (g *generator) line(format string, args ...any) {
@@ -63,7 +74,7 @@ func (g *generator) agent(a policy.AgentRule) {
 	for _, p := range a.Implied() {
 		g.line("\n# %s may see %s of %s, since it may use some of them.", a.Name, p.Action, p.Resource)
 		g.line("permit%s contains %s if {", at(a, p.Action, p.Resource), g.answer(p, p.Resource))
-		g.line("input.args == {}\nall_%s\n}", ident(a.Name))
+		g.line("input.args == {}\n%s\n}", all(a))
 	}
 	g.line("\n# A caller's request to %s; who may call is decided before.", a.Name)
 	input := a.Input
@@ -93,7 +104,7 @@ func (g *generator) may(a policy.AgentRule) string {
 
 // allCalls writes what every call of an agent must meet.
 func (g *generator) allCalls(a policy.AgentRule) {
-	g.line("\nall_%s if {\ntrue", ident(a.Name))
+	g.line("\n%s if {\ntrue", g.own(all(a)))
 	if a.Limit > 0 {
 		g.line("calls_left(%s, %d)", quote("*"), a.Limit)
 	}
@@ -120,7 +131,7 @@ func (g *generator) permit(a policy.AgentRule, p policy.Permit) {
 		}
 		g.line("}")
 	}
-	g.line("\nmet_%s if {\nall_%s\nis_object(input.args)", id, ident(a.Name))
+	g.line("\n%s if {\n%s\nis_object(input.args)", g.own("met_"+id), all(a))
 	g.argsMet(id, p)
 	for _, c := range g.conditions(a, p) {
 		g.line("%s", c.rego)
@@ -199,10 +210,13 @@ func required(args map[string]policy.Constraint) []string {
 	return out
 }
 
-// ident makes a Rego identifier of a name. Dots and hyphens are in no
-// identifier, and names hold no underscore beside them unless doubled here.
-func ident(name string) string {
-	return strings.NewReplacer("_", "__", "-", "_", ".", "_d_").Replace(name)
+// ident makes a Rego identifier of a rule's id, which has no underscore.
+func ident(id string) string { return strings.ReplaceAll(id, "-", "_") }
+
+// all is the rule of what every call of an agent must meet. The name's hyphens,
+// dots and underscores are told apart.
+func all(a policy.AgentRule) string {
+	return "all_" + strings.NewReplacer("_", "_u", "-", "_h", ".", "_d").Replace(a.Name)
 }
 
 func sortedKeys[T any](m map[string]T) []string {
