@@ -98,7 +98,7 @@ func TestCloudImageBootsFromNVMe(t *testing.T) {
 		}
 		disk := filepath.Join(converted(t, out, "raw"), "omega.raw")
 		console, _, _ := runWithTPM(t, asNVMeDisk(disk), "probe: end")
-		for _, want := range []string{" nvme\r\n", "probe: list /sys/block nvme0n1", " tpm "} {
+		for _, want := range []string{" 0x010802 nvme", "probe: list /sys/block nvme0n1", " tpm "} {
 			if !strings.Contains(console, want) {
 				t.Errorf("no %q on the console:\n%s", want, console)
 			}
