@@ -34,14 +34,18 @@ func (v *View) visible(a *Agent) bool { return v.Visible != nil && v.Visible(a.N
 // Knows reports whether the asker named the platform of these boot claims.
 func (v *View) Knows(boot [32]byte) bool { return slices.Contains(v.Have, Bytes32(boot)) }
 
-// Show fills in the agents of e as the asker may see them.
+// Show fills in the agents of e as the asker may see them. What the asker has
+// appraised counts only where e leans on that appraisal: what is known of one
+// boot is not known of another.
 func (v *View) Show(e *Evidence, set AgentSet) error {
 	if v.Open != nil {
 		return v.open(e, set)
 	}
-	have := make(map[Bytes32]bool, len(v.Have))
-	for _, d := range v.Have {
-		have[d] = true
+	have := map[Bytes32]bool{}
+	if e.Remembered() {
+		for _, d := range v.Have {
+			have[d] = true
+		}
 	}
 	e.Agents = make([]Agent, len(set.agents))
 	for i := range set.agents {

@@ -15,7 +15,7 @@ func everyone(string) bool { return true }
 func shown(t *testing.T, v View) (*Evidence, AgentSet) {
 	t.Helper()
 	set := vectorAgents(t)
-	e := &Evidence{Session: Session{AgentsRoot: set.Root(), AgentCount: uint32(set.Len())}}
+	e := &Evidence{Platform: Bytes32{1}, Session: Session{AgentsRoot: set.Root(), AgentCount: uint32(set.Len())}}
 	if err := v.Show(e, set); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +71,18 @@ func TestWhatIsKnownIsLeftOut(t *testing.T) {
 	}
 	if len(writer.Components[1].Signatures) != 2 {
 		t.Error("the set itself was changed")
+	}
+}
+
+func TestWhatIsKnownOfAnotherBootIsShown(t *testing.T) {
+	set := vectorAgents(t)
+	e := &Evidence{Boot: BootClaims{Version: BootVersion}}
+	v := View{Visible: everyone, Have: []Bytes32{set.agents[0].Identity, set.agents[1].Components[1].ID()}}
+	if err := v.Show(e, set); err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Agents[0].Components) != 3 || !e.Agents[1].Components[1].Shown() {
+		t.Error("evidence with a report leaves out what an asker knows of another boot")
 	}
 }
 

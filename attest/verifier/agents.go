@@ -40,6 +40,9 @@ func (a *appraisal) agents() {
 		c.Words = fmt.Sprintf("these and %d that you are not shown are all agents that the platform has admitted in this boot", hidden)
 	}
 	a.judge(a.e.Complete(), c, "the agents are not those that the platform stated: one was left out, added, changed or moved")
+	if a.unseen() {
+		a.say("hidden", "agents or parts of them are not shown to you: nothing is said about who vouches for those, nor whether they are revoked")
+	}
 	seen := map[string]bool{}
 	for i := range a.e.Agents {
 		if g := &a.e.Agents[i]; g.Hidden.IsZero() {
@@ -75,6 +78,20 @@ func (a *appraisal) agent(g *attest.Agent, unsent bool, seen map[string]bool) {
 		c.Words = fmt.Sprintf("agent %s has %d components, of which %d are shown, each signed by its principal", title(g), len(g.Components), shown)
 	}
 	a.compare(true, c)
+}
+
+// unseen reports whether there are agents or components that are not shown.
+func (a *appraisal) unseen() bool {
+	if a.e.Partial() {
+		return true
+	}
+	for i := range a.e.Agents {
+		g := &a.e.Agents[i]
+		if !g.Hidden.IsZero() || shownOf(g) < len(g.Components) {
+			return true
+		}
+	}
+	return false
 }
 
 func shownOf(g *attest.Agent) (n int) {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--have F] [--open KIND:NAME --instance I] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -40,6 +39,12 @@ type verifyOptions struct {
 	Offline     bool   // no network for certificates
 	KDS         string // AMD's certificate service or a mirror; empty: AMD's
 	KDSCache    string // empty: in the user's cache folder
+	Have        string // what is remembered of platforms
+	Revoked     string // revocation list
+	Open        string // component to open, KIND:NAME
+	Instance    string // of the agent that has it
+	Invocation  string // invocation statement
+	RIMs, OCSP  []string
 }
 
 // verification is the outcome of `omega verify`, as it is printed.
@@ -51,6 +56,8 @@ type verification struct {
 	Policy         string           `json:"policy,omitempty"`
 	Checks         []attest.Check   `json:"checks"`
 	Evidence       *attest.Evidence `json:"evidence"`
+	// Invocation is the statement that was verified beside the platform.
+	Invocation *attest.Invocation `json:"invocation,omitempty"`
 }
 
 // runVerify is `omega verify`: what stands behind a platform's answers.
@@ -66,6 +73,9 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	o.flags(fs)
 	page := fs.String("html", "", "write the outcome as one HTML page too, whatever it is")
 	asJSON := fs.Bool("json", false, "print JSON")
+	fs.StringVar(&o.Open, "open", "", "show one component, KIND:NAME, of --instance, and nothing else")
+	fs.StringVar(&o.Instance, "instance", "", "the agent whose component is opened")
+	fs.StringVar(&o.Invocation, "invocation", "", "verify this invocation statement against the platform's evidence")
 	rest, err := parseMixed(fs, args)
 	if err != nil {
 		return err
@@ -99,47 +109,83 @@ func (o *verifyOptions) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
+	fs.StringVar(&o.Have, "have", "", "file that remembers what was appraised, so that a platform need not show it again")
+	fs.StringVar(&o.Revoked, "revoked", "", "revocation list (DSSE); the appraisal policy names who may sign it")
+	fs.Func("rim", "reference values of a GPU's driver or VBIOS; give one of each where a platform has a GPU", appendTo(&o.RIMs))
+	fs.Func("ocsp", "OCSP response for the certificates of a GPU", appendTo(&o.OCSP))
 	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
 }
 
 // verifyPlatform fetches evidence and appraises it. There is an outcome beside
 // the error wherever there was something to appraise.
 func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification, error) {
-	if o.MinSVN > math.MaxUint32 {
-		return nil, fmt.Errorf("--min-svn %d: want at most %d", o.MinSVN, uint32(math.MaxUint32))
-	}
-	m, err := loadManifest(o)
+	m, p, err := verifyParams(o)
 	if err != nil {
 		return nil, err
 	}
-	p := verifier.Params{Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
-	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
+	memory, err := o.recall(p)
+	if err != nil {
 		return nil, err
 	}
-	if p.Policy, err = loadPolicy(o.Policy); err != nil {
-		return nil, err
-	}
-	if o.Emulated != "" {
-		if p.EmulatedRoot, err = readEmulatedRoot(o.Emulated); err != nil {
-			return nil, err
-		}
-	}
-	raw, err := getEvidence(ctx, e, o, &p)
+	raw, err := getEvidence(ctx, e, o, p)
 	if err != nil {
 		return nil, err
 	}
 	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed, Policy: o.Policy}
-	if v.Evidence, err = attest.ParseEvidence(raw); err != nil {
+	got, err := attest.ParseEvidence(raw)
+	if err != nil {
 		return nil, exit(exitSignature, err)
 	}
-	whole, checks, err := endorsed(ctx, e, o, v.Evidence, p.AMDRoots)
+	v.Evidence = p.Known.Fill(got)
+	whole, checks, err := endorsed(ctx, e, o, got, p.AMDRoots)
 	if err != nil {
 		v.Checks = checks
 		return v, err
 	}
-	r, err := verifier.Appraise(whole, p)
+	r, err := verifier.Appraise(whole, *p)
 	v.Verdict, v.Checks = r.Verdict, slices.Concat(r.Checks, checks, []attest.Check{m.check()})
-	return v, verifyExit(err)
+	if err == nil {
+		err = o.opened(got)
+	}
+	if err == nil {
+		err = v.invocation(o)
+	}
+	if err != nil {
+		v.Verdict = attest.VerdictRefused
+		return v, verifyExit(err)
+	}
+	return v, memory.keep(whole, r, p)
+}
+
+// verifyParams is what a platform is held against, without the question.
+func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
+	if o.MinSVN > math.MaxUint32 {
+		return nil, nil, fmt.Errorf("--min-svn %d: want at most %d", o.MinSVN, uint32(math.MaxUint32))
+	}
+	if (o.Open == "") != (o.Instance == "") {
+		return nil, nil, errors.New("--open and --instance go together")
+	}
+	m, err := loadManifest(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &verifier.Params{Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
+	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
+		return nil, nil, err
+	}
+	if p.Policy, err = loadPolicy(o.Policy); err != nil {
+		return nil, nil, err
+	}
+	if o.Emulated != "" {
+		if p.EmulatedRoot, err = readEmulatedRoot(o.Emulated); err != nil {
+			return nil, nil, err
+		}
+	}
+	if p.GPU, err = o.gpu(p.Policy); err != nil {
+		return nil, nil, err
+	}
+	p.Revoked, err = o.revocations(p.Policy)
+	return m, p, err
 }
 
 // getEvidence reads evidence from where it is, and sets the nonce and TLS key
@@ -152,7 +198,7 @@ func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Param
 		if _, err := rand.Read(p.Nonce[:]); err != nil {
 			return nil, err
 		}
-		raw, key, err := askPlatform(ctx, e, o.Source, p.Nonce)
+		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p))
 		p.TLSKey = key
 		return raw, err
 	}
@@ -231,55 +277,5 @@ func parseMixed(fs *flag.FlagSet, args []string) ([]string, error) {
 		}
 		rest = append(rest, fs.Arg(0))
 		args = fs.Args()[1:]
-	}
-}
-
-// print writes the outcome as JSON or as text for people.
-func (v *verification) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
-	}
-	fmt.Fprintf(w, "%s: %s\n", v.Source, strings.ToUpper(v.Verdict))
-	if v.Verdict == attest.VerdictEmulated {
-		fmt.Fprintln(w, "An emulated PSP signed this report. It proves the path of evidence, no hardware.")
-	}
-	printChecks(w, v.Checks)
-	for _, a := range v.Evidence.Agents {
-		fmt.Fprintf(w, "\nagent %s (%s), %s, bundle sha256:%s\n", a.Instance, a.Name, a.State, a.Bundle)
-		for _, c := range a.Components {
-			fmt.Fprintf(w, "  %-16s %s  %s", c.Kind, c.Digest, c.Name)
-			if c.Principal != "" {
-				fmt.Fprintf(w, "  signed by %s as %s", c.Principal, c.Role)
-			}
-			fmt.Fprintln(w)
-		}
-	}
-	return nil
-}
-
-// printChecks writes what failed, what was proven and what was not.
-func printChecks(w io.Writer, checks []attest.Check) {
-	for _, group := range []struct{ status, title string }{
-		{attest.Failed, "Failed"}, {attest.Proven, "Proven"}, {attest.NotProven, "Not proven"},
-	} {
-		title := group.title
-		for _, c := range checks {
-			if c.Status != group.status {
-				continue
-			}
-			if title != "" {
-				fmt.Fprintf(w, "\n%s\n", title)
-				title = ""
-			}
-			fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.Words)
-			if c.Expected != "" {
-				fmt.Fprintf(w, "  %-16s expected %s\n", "", c.Expected)
-			}
-			if c.Found != "" {
-				fmt.Fprintf(w, "  %-16s found %s\n", "", c.Found)
-			}
-		}
 	}
 }

@@ -1,10 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,10 +19,27 @@ import (
 // askTimeout is how long a platform may take to answer with evidence.
 const askTimeout = 60 * time.Second
 
+// evidenceRequest is the question in the shortest form that carries it.
+func evidenceRequest(ctx context.Context, u *url.URL, ask attest.Request) (*http.Request, error) {
+	if len(ask.Have) == 0 && ask.Open == nil {
+		u.RawQuery = "nonce=" + ask.Nonce.String()
+		return http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	}
+	b, err := json.Marshal(ask)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(b))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, err
+}
+
 // askPlatform asks a platform for evidence over a fresh connection, and returns
 // it with the SHA-256 of the public key at the connection's other end. Nobody
 // vouches for the certificate: the evidence must name that key.
-func askPlatform(ctx context.Context, e *env, platform string, nonce [32]byte) ([]byte, *[32]byte, error) {
+func askPlatform(ctx context.Context, e *env, platform string, ask attest.Request) ([]byte, *[32]byte, error) {
 	u, err := url.Parse(platform)
 	if err != nil || u.Host == "" || u.User != nil {
 		return nil, nil, fmt.Errorf("%s: want https://HOST[:PORT]", platform)
@@ -29,7 +47,7 @@ func askPlatform(ctx context.Context, e *env, platform string, nonce [32]byte) (
 	if u.Path != "" && u.Path != "/" {
 		return nil, nil, fmt.Errorf("%s: want https://HOST[:PORT] without a path", platform)
 	}
-	u.Path, u.RawQuery = evidencePath, "nonce="+hex.EncodeToString(nonce[:])
+	u.Path = evidencePath
 	bar := e.progress("asking " + u.Host + " for evidence")
 	defer bar.Done()
 	client := &http.Client{
@@ -42,7 +60,7 @@ func askPlatform(ctx context.Context, e *env, platform string, nonce [32]byte) (
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	req, err := evidenceRequest(ctx, u, ask)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,6 +69,9 @@ func askPlatform(ctx context.Context, e *env, platform string, nonce [32]byte) (
 		return nil, nil, fmt.Errorf("asking for evidence: %w", err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound && ask.Open != nil {
+		return nil, nil, exit(exitMismatch, fmt.Errorf("%s has no component %s:%s of an agent %s, or none that you may see", u.Host, ask.Open.Kind, ask.Open.Name, ask.Open.Instance))
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("asking for evidence: %s answered %s", u.Host, resp.Status)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"omega/attest"
 )
@@ -182,10 +183,23 @@ func (p *picture) agents(v *verification, y int, above *pictureBox) int {
 
 // agentCard is an agent with who vouches for each of its parts.
 func (v *verification) agentCard(a *attest.Agent, width int) *pictureBox {
-	b := &pictureBox{W: width, Status: v.resting("agent " + a.Instance), Title: cut(clean(a.Instance), 30)}
+	name := a.Instance
+	if !a.Shown() {
+		name = fmt.Sprintf("#%d", a.Index)
+	}
+	b := &pictureBox{W: width, Status: v.resting("agent " + name), Title: cut(clean(name), 30)}
 	room := int(float64(width-24) / runeWidth)
-	b.say(true, cut(fmt.Sprintf("%s, %s", a.Name, a.State), room))
+	if !a.Hidden.IsZero() {
+		b.Status = notAppraised
+		b.say(true, "not shown to you")
+		return b
+	}
+	b.say(true, cut(strings.TrimPrefix(fmt.Sprintf("%s, %s", a.Name, a.State), ", "), room))
 	for _, c := range a.Components {
+		if !c.Shown() {
+			b.say(true, "a part that is not shown")
+			continue
+		}
 		b.say(false, cut(c.Kind+": "+c.Name, room))
 		who := "nobody vouches for it"
 		if c.Principal != "" {

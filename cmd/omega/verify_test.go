@@ -12,9 +12,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,6 +59,9 @@ type platform struct {
 	tlsKey   [32]byte
 	manifest string
 	mangle   func([]byte) []byte // changes the evidence on its way
+	agents   attest.AgentSet
+	asked    attest.Request         // the last question
+	lie      func(*attest.Evidence) // changes the evidence before it is signed
 	*httptest.Server
 }
 
@@ -97,12 +100,25 @@ func (p *platform) writeManifest(t *testing.T) {
 }
 
 func (p *platform) serve(w http.ResponseWriter, r *http.Request) {
-	nonce, err := hex.DecodeString(r.URL.Query().Get("nonce"))
-	if r.URL.Path != "/.well-known/omega/evidence" || err != nil || len(nonce) != 32 {
+	req := attest.Request{Version: attest.RequestVersion}
+	err := req.Nonce.UnmarshalText([]byte(r.URL.Query().Get("nonce")))
+	if r.Method == http.MethodPost {
+		body, _ := io.ReadAll(r.Body)
+		var asked *attest.Request
+		if asked, err = attest.ParseRequest(body); err == nil {
+			req = *asked
+		}
+	}
+	if r.URL.Path != "/.well-known/omega/evidence" || err != nil {
 		http.Error(w, "no", http.StatusBadRequest)
 		return
 	}
-	b, err := p.evidence(r.Context(), [32]byte(nonce))
+	p.asked = req
+	b, err := p.answer(r.Context(), req)
+	if errors.Is(err, attest.ErrNoSuchPart) {
+		http.Error(w, "no", http.StatusNotFound)
+		return
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -115,21 +131,41 @@ func (p *platform) serve(w http.ResponseWriter, r *http.Request) {
 
 // evidence is what an honest guest under the emulated PSP would make.
 func (p *platform) evidence(ctx context.Context, nonce [32]byte) ([]byte, error) {
+	return p.answer(ctx, attest.Request{Nonce: nonce})
+}
+
+// testAttestationKey is the attestation key of the platforms of these tests.
+var testAttestationKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, 32))
+
+func (p *platform) answer(ctx context.Context, req attest.Request) ([]byte, error) {
+	nonces := attest.Nonces{req.Nonce}
 	logKey := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
 	origin := "omega/" + strings.Repeat("0", 32)
 	e := &attest.Evidence{
-		Version: attest.EvidenceVersion, Agents: []attest.Agent{},
+		Version: attest.EvidenceVersion,
 		Boot: attest.BootClaims{
-			Version: attest.BootVersion, TLSKey: p.tlsKey, LogOrigin: origin, PolicyDigest: attest.Bytes32{6}, Profile: "cpu", SVN: 1,
+			AttestationKey: attest.Bytes32(testAttestationKey.Public().(ed25519.PublicKey)), Version: attest.BootVersion, TLSKey: p.tlsKey, LogOrigin: origin, PolicyDigest: attest.Bytes32{6}, Profile: "cpu", SVN: 1,
 			GPU: attest.GPUAbsent, LogKey: attest.Bytes32(logKey.Public().(ed25519.PublicKey)),
 		},
-		Session: attest.Session{Version: attest.SessionVersion, NonceRoot: attest.Nonces{nonce}.Root(), NonceCount: 1, AgentsRoot: attest.AgentsRoot(nil)},
-		Nonce:   attest.Nonces{nonce}.Proofs()[0],
+		Session: attest.Session{Version: attest.SessionVersion, NonceRoot: nonces.Root(), NonceCount: 1, AgentsRoot: p.agents.Root(), AgentCount: uint32(p.agents.Len())},
+		Nonce:   nonces.Proofs()[0],
 	}
 	text := fmt.Sprintf("%s\n3\n%s\n", origin, base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	id := sha256.Sum256(append([]byte(origin+"\n\x01"), e.Boot.LogKey[:]...))
 	e.Session.Checkpoint = fmt.Appendf(nil, "%s\n\u2014 %s %s\n", text, origin,
 		base64.StdEncoding.EncodeToString(append(id[:4:4], ed25519.Sign(logKey, []byte(text))...)))
+	view := attest.View{Visible: func(string) bool { return true }, Have: req.Have, Open: req.Open}
+	if err := view.Show(e, p.agents); err != nil {
+		return nil, err
+	}
+	if p.lie != nil {
+		p.lie(e)
+	}
+	if view.Knows(e.Boot.Digest()) {
+		message := attest.SessionMessage(e.Boot.Digest(), e.Session.Digest())
+		e.Platform, e.Signature, e.Boot = e.Boot.Digest(), ed25519.Sign(testAttestationKey, message[:]), attest.BootClaims{}
+		return e.Marshal()
+	}
 	root, err := psp.LoadOrCreateRoot(p.root)
 	if err != nil {
 		return nil, err

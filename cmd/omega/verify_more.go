@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"omega/attest"
+	"omega/attest/verifier"
+	"omega/gpu/evidence"
+)
+
+// request is the question that a platform is asked.
+func (o *verifyOptions) request(p *verifier.Params) attest.Request {
+	ask := attest.Request{Version: attest.RequestVersion, Nonce: p.Nonce}
+	if p.Known != nil {
+		ask.Have = p.Known.Have()
+	}
+	if o.Open != "" {
+		// Of a platform that is asked for one component nothing else is named.
+		ask.Have = ask.Have[:min(len(ask.Have), 1)]
+		ask.Open, _ = attest.ParseOpen(o.Instance, o.Open)
+	}
+	return ask
+}
+
+// opened demands that evidence which was asked to show one component shows it.
+func (o *verifyOptions) opened(e *attest.Evidence) error {
+	if o.Open == "" {
+		return nil
+	}
+	want, ok := attest.ParseOpen(o.Instance, o.Open)
+	if !ok {
+		return fmt.Errorf("--open %q: want KIND:NAME", o.Open)
+	}
+	for i := range e.Agents {
+		for _, c := range e.Agents[i].Components {
+			if c.Shown() && c.Kind == want.Kind && c.Name == want.Name {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: the evidence does not open component %s of agent %s", attest.ErrMismatch, o.Open, o.Instance)
+}
+
+// revocations reads the revocation list. Whether it has expired, the verifier
+// says.
+func (o *verifyOptions) revocations(p *verifier.Policy) (*attest.Revocations, error) {
+	if o.Revoked == "" {
+		return nil, nil
+	}
+	if p == nil || len(p.Revocation.Keys) == 0 {
+		return nil, errors.New("--revoked needs an appraisal policy (--policy) whose revocation.keys name who may sign the list")
+	}
+	b, err := readBounded(o.Revoked, 2*attest.MaxRevocations)
+	if err != nil {
+		return nil, exit(exitCollateral, err)
+	}
+	by, err := p.RevocationKeys()
+	if err != nil {
+		return nil, err
+	}
+	r, err := attest.ParseRevocations(b, by)
+	if err != nil {
+		return nil, exit(exitSignature, fmt.Errorf("%s: %w", o.Revoked, err))
+	}
+	return r, nil
+}
+
+// gpu is what GPU evidence is held against; nil without reference values.
+func (o *verifyOptions) gpu(p *verifier.Policy) (*verifier.GPU, error) {
+	if len(o.RIMs) == 0 {
+		return nil, nil
+	}
+	g := &verifier.GPU{Roots: evidence.NVIDIA()}
+	var err error
+	if g.RIMs, err = readEach(o.RIMs, readGPUText); err != nil {
+		return nil, gpuExit(err)
+	}
+	if g.OCSP, err = readEach(o.OCSP, readGPUBinary); err != nil {
+		return nil, gpuExit(err)
+	}
+	if p != nil {
+		r := p.GPUReport
+		g.Policy = evidence.Policy{MinDriver: r.MinDriver, VBIOS: r.VBIOS, CC: r.CC, GPUs: r.GPUs, RequireOCSP: r.RequireOCSP}
+	}
+	return g, nil
+}
+
+// invocation verifies the statement that was named against the evidence, which
+// is appraised already.
+func (v *verification) invocation(o verifyOptions) error {
+	if o.Invocation == "" {
+		return nil
+	}
+	b, err := readBounded(o.Invocation, attest.MaxInvocation)
+	if err != nil {
+		return err
+	}
+	s, err := attest.ParseInvocation(b)
+	if err != nil {
+		return exit(exitSignature, err)
+	}
+	i := &s.Statement
+	c := attest.Check{Name: "invocation", Words: fmt.Sprintf("agent %s gave this output for this input; entry %d of its log speaks of it%s", i.Instance, i.LogIndex, labelled(i.Labels))}
+	err = verifier.Invocation(s, v.Evidence)
+	if err != nil {
+		c.Words = err.Error()
+	}
+	v.Checks = append(v.Checks, attest.Compare(err == nil, c))
+	v.Invocation = i
+	return err
+}
+
+func labelled(labels []string) string {
+	if len(labels) == 0 {
+		return ""
+	}
+	return "; labels: " + strings.Join(labels, ", ")
+}
