@@ -1,0 +1,110 @@
+package signer
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"omega/attest"
+)
+
+// grownLog is a log of n leaves in memory, with its head signed by s.
+type grownLog struct {
+	hashes []tlog.Hash
+	size   int64
+}
+
+func (l *grownLog) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	for i, n := range indexes {
+		out[i] = l.hashes[n]
+	}
+	return out, nil
+}
+
+func growLog(t *testing.T, s *Signer, n int) *grownLog {
+	t.Helper()
+	l := &grownLog{}
+	for i := range n {
+		more, err := tlog.StoredHashes(int64(i), []byte{byte(i)}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.hashes = append(l.hashes, more...)
+	}
+	l.size = int64(n)
+	root, err := tlog.TreeHash(l.size, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SignCheckpoint(fmt.Appendf(nil, "%s\n%d\n%s\n", s.Origin(), n, base64.StdEncoding.EncodeToString(root[:]))); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *grownLog) proof(t *testing.T, i int64) [][32]byte {
+	t.Helper()
+	p, err := tlog.ProveRecord(l.size, i, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([][32]byte, len(p))
+	for n := range p {
+		out[n] = p[n]
+	}
+	return out
+}
+
+func TestAnInvocationIsSignedForAnAgentOfThisBootAndAnEntryOfItsLogOnce(t *testing.T) {
+	s := newSigner(t, deviceFunc(echo))
+	complete(t, s)
+	a := admit(t, s, "a")
+	l := growLog(t, s, 7)
+	good := attest.Invocation{Instance: "a", Identity: a.Identity, Input: attest.Bytes32{1}, Output: attest.Bytes32{2},
+		LogIndex: 5, LogLeaf: attest.Bytes32(tlog.RecordHash([]byte{5})), Labels: []string{"personal"}}
+	tests := []struct {
+		name   string
+		change func(*attest.Invocation)
+		proof  int64
+		want   string
+	}{
+		{"another agent", func(i *attest.Invocation) { i.Instance = "b" }, 5, "no agent"},
+		{"another identity", func(i *attest.Invocation) { i.Identity[0]++ }, 5, "no agent"},
+		{"an entry that is not there yet", func(i *attest.Invocation) { i.LogIndex = 7 }, 5, "has no entry"},
+		{"an entry far away", func(i *attest.Invocation) { i.LogIndex = 1 << 63 }, 5, "has no entry"},
+		{"another entry's proof", func(*attest.Invocation) {}, 4, "is another"},
+		{"another leaf", func(i *attest.Invocation) { i.LogLeaf[0]++ }, 5, "is another"},
+		{"no output", func(i *attest.Invocation) { i.Output = attest.Bytes32{} }, 5, "no output"},
+		{"unsorted labels", func(i *attest.Invocation) { i.Labels = []string{"b", "a"} }, 5, "sorted"},
+	}
+	for _, tt := range tests {
+		i := good
+		tt.change(&i)
+		if _, err := s.Invocation(i, l.proof(t, tt.proof)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	claims, err := s.Claims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := good
+	i.Platform = attest.Bytes32{9} // the signer's to say
+	signed, err := s.Invocation(i, l.proof(t, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signed.Statement.Platform != attest.Bytes32(claims.Digest()) || !signed.SignedBy(claims.AttestationKey) {
+		t.Errorf("statement %+v", signed.Statement)
+	}
+	if _, err := s.Invocation(good, l.proof(t, 5)); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("a second statement for one entry: %v", err)
+	}
+	if _, err := newSigner(t, deviceFunc(echo)).Invocation(good, nil); err == nil {
+		t.Error("a signer without claims signs")
+	}
+}
