@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -122,5 +124,37 @@ func TestADeviceThatIsNotThePSPGivesNoReport(t *testing.T) {
 	defer f.Close()
 	if _, _, err := FromGuestDevice(f).Report(t.Context(), [64]byte{}); err == nil || !strings.Contains(err.Error(), "/dev/sev-guest") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestABusyDeviceIsAskedAgainAndABrokenOneIsNot(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		err   error
+		times int // that the device fails
+		calls int
+		good  bool
+	}{
+		{"at once", nil, 0, 1, true},
+		{"busy twice", unix.EBUSY, 2, 3, true},
+		{"throttled", unix.EAGAIN, 5, 6, true},
+		{"busy for ever", unix.EAGAIN, 100, busyTries, false},
+		{"broken", unix.EIO, 100, 1, false},
+	} {
+		calls := 0
+		err := retry(t.Context(), time.Microsecond, func() error {
+			if calls++; calls <= tt.times {
+				return fmt.Errorf("report request: %w", tt.err)
+			}
+			return nil
+		})
+		if calls != tt.calls || (err == nil) != tt.good {
+			t.Errorf("%s: %d calls, %v", tt.name, calls, err)
+		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := retry(gone, time.Hour, func() error { return unix.EBUSY }); err == nil {
+		t.Error("a caller that went away is served")
 	}
 }

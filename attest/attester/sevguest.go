@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/google/go-sev-guest/client/linuxabi"
 	"golang.org/x/sys/unix"
@@ -33,9 +34,16 @@ func (g *GuestDevice) Report(ctx context.Context, reportData [64]byte) (report, 
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	report, certs, err = g.extended(reportData)
+	err = retry(ctx, busyPause, func() (err error) {
+		report, certs, err = g.extended(reportData)
+		return err
+	})
 	if err != nil { // a host that keeps no certificates need not answer this
-		report, err = g.plain(reportData)
+		certs = nil
+		err = retry(ctx, busyPause, func() (err error) {
+			report, err = g.plain(reportData)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("/dev/sev-guest: %w", err)
@@ -44,6 +52,31 @@ func (g *GuestDevice) Report(ctx context.Context, reportData [64]byte) (report, 
 		return nil, nil, fmt.Errorf("/dev/sev-guest: %w", err)
 	}
 	return report, certs, nil
+}
+
+// Retries of a request that the host or the kernel had no time for. The kernel
+// repeats the very same message, so that no sequence number is lost and the
+// report key stays usable.
+const (
+	busyTries = 6
+	busyPause = 50 * time.Millisecond
+)
+
+// retry does once more, after a growing pause, what was refused for being busy.
+func retry(ctx context.Context, pause time.Duration, do func() error) error {
+	for n := 1; ; n++ {
+		err := do()
+		busy := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR)
+		if !busy || n == busyTries {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
 }
 
 func (g *GuestDevice) plain(data [64]byte) ([]byte, error) {
