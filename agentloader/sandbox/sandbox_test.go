@@ -28,7 +28,7 @@ func TestAgentInItsSandbox(t *testing.T) {
 		{"writes to its scratch only", []string{"write"}, 0},
 		{"maps files of any size", []string{"mmap"}, 0},
 		{"leaves no zombie", []string{"orphan"}, 0},
-		{"finds no forward proxy", []string{"forward"}, 0},
+		{"has the gateway for its proxy", []string{"forward"}, 0},
 		{"hands its exit code out", []string{"exit7"}, 7},
 	}
 	for _, tt := range tests {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -155,6 +156,7 @@ func link(t *testing.T) *os.File {
 	ours.Close()
 	seen := make(chan struct{}, 10)
 	mux := http.NewServeMux()
+	mux.HandleFunc("/ca.pem", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "AUTHORITY") })
 	mux.HandleFunc("/echo/", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
 	mux.HandleFunc("/seen", func(http.ResponseWriter, *http.Request) { seen <- struct{}{} })
 	mux.HandleFunc("/bulk", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
@@ -172,7 +174,13 @@ func link(t *testing.T) *os.File {
 	})
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: mux, Protocols: protocols}
+	server := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Host, "example.com") { // what the shim was asked for as a proxy
+			http.Error(w, "denied by policy", http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})}
 	l := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
 	l.conn <- conn
 	go server.Serve(l)

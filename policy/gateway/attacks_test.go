@@ -202,6 +202,31 @@ var attacks = []struct {
 			t.Errorf("the server got %s", got)
 		}
 	}},
+	{"exfiltration by what nobody asked for: inputs and states of an unfinished call", func(t *testing.T) {
+		w := attacked(t, func(w *world) { w.files.stateless = true })
+		w.files.result = `{"resultType":"input_required","requestState":"S1","inputRequests":{"name":{"method":"elicitation/create","params":{"message":"name?"}}}}`
+		again := func(more string) string {
+			return string(w.post26("files", "tools/call", `,"name":"read","arguments":{"path":"/data/public/a"}`+more))
+		}
+		if first := again(""); !strings.Contains(first, `"requestState":"S1"`) {
+			t.Fatalf("the question does not reach the agent: %s", first)
+		}
+		before := len(w.files.called("tools/call"))
+		if got := again(`,"requestState":"THE-SECRET"`); !strings.Contains(got, "did not give it out") {
+			t.Errorf("state: %s", got)
+		}
+		if got := again(`,"inputResponses":{"name":{"action":"accept","content":{"notes":"THE-SECRET"}}}`); !strings.Contains(got, "denied by policy") {
+			t.Errorf("input: %s", got)
+		}
+		if n := len(w.files.called("tools/call")); n != before {
+			t.Errorf("%d calls went out", n-before)
+		}
+		again(`,"requestState":"S1","inputResponses":{"name":{"action":"accept","content":{"name":"bob"}},"other":{"action":"accept","content":{"name":"THE-SECRET"}}}`)
+		calls := w.files.called("tools/call")
+		if last := calls[len(calls)-1].body; !strings.Contains(last, "bob") || strings.Contains(last, "THE-SECRET") {
+			t.Errorf("sent %s", last)
+		}
+	}},
 	{"confused deputy: one agent's lies in another's mail", func(t *testing.T) {
 		w := attacked(t)
 		helper := gateway.Agent{Instance: "helper-1", Name: "helper", Tools: w.agent.Tools[2:]}

@@ -180,6 +180,7 @@ func TestWebThatIsNotNamedIsDeniedInWords(t *testing.T) {
 	tests := []struct{ name, url, want string }{
 		{"another path", "https://api.example.com/admin", "under /v1"},
 		{"path tricks", "https://api.example.com/v1/%2e%2e/admin", "two ways"},
+		{"two dots", "https://api.example.com/v1/../v1/x", "two ways"},
 		{"escaped slash", "https://api.example.com/v1%2f..%2fadmin", "two ways"},
 		{"empty part", "https://api.example.com/v1//admin", "empty part"},
 		{"exfiltration by query", "https://api.example.com/v1/x?q=TOP-SECRET", "argument"},

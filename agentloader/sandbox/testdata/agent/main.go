@@ -213,7 +213,7 @@ func forward() error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.StatusCode != http.StatusForbidden {
+		if b, err := io.ReadAll(r.Body); err != nil || r.StatusCode != http.StatusForbidden || string(b) != "denied by policy\n" {
 			return fmt.Errorf("%s, %v", r.Status, err)
 		}
 	}
