@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 )
 
 const benchUsage = "[--json] [--profile cpu] [--runs N] [GROUP …]"
@@ -163,25 +162,4 @@ func median(values []float64) float64 {
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)-1)/2]
-}
-
-// perCall is how many nanoseconds f takes, the median of several rounds that
-// are each long enough for the clock.
-func perCall(ctx context.Context, f func() error) (float64, error) {
-	const rounds, length = 7, 100 * time.Millisecond
-	var times []float64
-	for range rounds {
-		n, begin := 0, time.Now()
-		for time.Since(begin) < length {
-			if err := f(); err != nil {
-				return 0, err
-			}
-			n++
-		}
-		times = append(times, float64(time.Since(begin).Nanoseconds())/float64(n))
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-	}
-	return math.Round(median(times)), nil
 }

@@ -26,7 +26,7 @@ const (
 	benchPolicy = "policy/compile/testdata/demo.yaml"
 	benchCall   = `{"path":"/data/public/a.txt"}`
 	benchRules  = 1000
-	// The budgets of the policy issue.
+	// Our own budgets for one decision.
 	decisionBudget = 20_000 // ns
 	allocBudget    = 2
 )

@@ -85,7 +85,7 @@ func TestFiguresAreWrittenInTheSizeThatPeopleRead(t *testing.T) {
 
 func TestMeasuringStopsAtTheFirstFault(t *testing.T) {
 	fault := errors.New("denied")
-	if _, err := perCall(t.Context(), func() error { return fault }); !errors.Is(err, fault) {
+	if _, err := eachCall(t.Context(), 3, func() error { return fault }); !errors.Is(err, fault) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -70,6 +70,9 @@ func runPolicyCheck(_ context.Context, e *env, args []string) error {
 			continue
 		}
 		e.sayf("%s: %d agents, digest %x", f, len(out.Document.Agents), out.Digest)
+		for _, advice := range out.Document.Advice() {
+			e.sayf("%s: consider: %s", f, advice)
+		}
 	}
 	return errors.Join(faults...)
 }
