@@ -44,6 +44,10 @@ WantedBy=multi-user.target
 var stockHooks = []string{
 	`cp "$OUT/unit" "$1/etc/systemd/system/omega-mark.service"`,
 	`chroot "$1" systemctl enable omega-mark.service`,
+	// What systemd does at a first boot only is done: every boot here is a later one.
+	`chroot "$1" systemd-machine-id-setup`,
+	`chroot "$1" journalctl --update-catalog`,
+	`chroot "$1" /usr/lib/systemd/systemd-update-done`,
 	`cp -L "$1/vmlinuz" "$OUT/kernel"`,
 	`cp -L "$1/initrd.img" "$OUT/initrd"`,
 	`{ cat "$1/etc/debian_version"; basename "$(readlink "$1/vmlinuz")"; chroot "$1" dpkg-query -W -f '${Package} ${Version}\n' systemd containerd; } > "$OUT/versions"`,
@@ -64,7 +68,7 @@ func stockDebian(ctx context.Context, e *env) (*stockSystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := cache.Key(labelhash.Sum256("omega/stock-debian/v1", []byte(stockSuite), []byte(stockPackages), []byte(stockUnit), []byte(strings.Join(stockHooks, "\n"))))
+	key := cache.Key(labelhash.Sum256("omega/stock-debian/v2", []byte(stockSuite), []byte(stockPackages), []byte(stockUnit), []byte(strings.Join(stockHooks, "\n"))))
 	dir, err := c.Dir(ctx, "stock", key, func(dir string) error {
 		if err := ensureTools(ctx, e, stockTools, os.Getenv("YES") == "1"); err != nil {
 			return err
