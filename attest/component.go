@@ -92,8 +92,12 @@ func (c *Component) Commitment() Bytes32 {
 	if !c.Hidden.IsZero() {
 		return c.Hidden
 	}
-	id := c.ID()
-	return labelhash.Sum256("omega/component-commitment/v1", c.Salt[:], id[:])
+	return Commitment(c.ID(), c.Salt)
+}
+
+// Commitment is that of a component with this ID behind this salt.
+func Commitment(id Bytes32, salt Bytes16) Bytes32 {
+	return labelhash.Sum256("omega/component-commitment/v1", salt[:], id[:])
 }
 
 // hide is the component's hidden form.
@@ -107,3 +111,6 @@ func IdentityRoot(c []Component) [32]byte {
 	}
 	return merkle.Root(leaves)
 }
+
+// RootOfCommitments is the identity over commitments in order.
+func RootOfCommitments(c []Bytes32) [32]byte { return merkle.Root(toHashes(c)) }

@@ -108,8 +108,14 @@ func (a *appraisal) identity(g *attest.Agent, unsent bool) error {
 	if len(g.Components) == 0 {
 		return errors.New("the agent shows no components, and its identity is not one that is known here")
 	}
+	commitments := make([]attest.Bytes32, len(g.Components))
 	for i := range g.Components {
 		c := &g.Components[i]
+		id := c.ID()
+		commitments[i] = c.Hidden
+		if c.Hidden.IsZero() {
+			commitments[i] = attest.Commitment(id, c.Salt)
+		}
 		switch {
 		case !c.Hidden.IsZero():
 			continue
@@ -118,22 +124,22 @@ func (a *appraisal) identity(g *attest.Agent, unsent bool) error {
 		case c.Kind == attest.KindPolicy && c.Digest != a.e.Boot.PolicyDigest:
 			return errors.New("the agent's policy is not the platform's")
 		}
-		if err := a.vouch(c, g.Bundle); err != nil {
+		if err := a.vouch(c, id, g.Bundle); err != nil {
 			return err
 		}
 	}
-	if !unsent && g.Identity != attest.Bytes32(attest.IdentityRoot(g.Components)) {
+	if !unsent && g.Identity != attest.Bytes32(attest.RootOfCommitments(commitments)) {
 		return errors.New("the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's")
 	}
 	return nil
 }
 
 // vouch verifies a component's signatures, each component once.
-func (a *appraisal) vouch(c *attest.Component, bundle attest.Bytes32) error {
+func (a *appraisal) vouch(c *attest.Component, id, bundle attest.Bytes32) error {
 	if c.Measured() {
 		return nil
 	}
-	key := vouching{c.ID(), bundle}
+	key := vouching{id, bundle}
 	err, done := a.vouched[key]
 	if !done {
 		err = c.Vouched(bundle)

@@ -13,7 +13,7 @@ import (
 var annsKey, bobsKey = ann.ID(), bob.ID()
 
 // policyOf reads the policy with these fields beside its version.
-func policyOf(t *testing.T, fields string) *verifier.Policy {
+func policyOf(t testing.TB, fields string) *verifier.Policy {
 	t.Helper()
 	p, err := verifier.ParsePolicy([]byte(`{"version":"omega/appraisal-policy/v1"` + fields + `}`))
 	if err != nil {

@@ -18,6 +18,9 @@ const DefaultMaxAge = 24 * time.Hour
 // Digest stands for everything that an appraisal is held against but the
 // question itself: what is remembered under one is worth nothing under another.
 func (p Params) Digest() (attest.Bytes32, error) {
+	if !p.digest.IsZero() {
+		return p.digest, nil
+	}
 	p = p.effective()
 	parts := [][]byte{fmt.Appendf(nil, "%d %t", p.MinSVN, p.AllowDebugProfile)}
 	for _, v := range []any{p.Manifest, p.Report, p.Policy, p.GPU} {
@@ -35,6 +38,14 @@ func (p Params) Digest() (attest.Bytes32, error) {
 		parts = append(parts, p.EmulatedRoot.Raw)
 	}
 	return labelhash.Sum256("omega/appraisal/v1", parts...), nil
+}
+
+// Prepare computes the digest once for many appraisals. After it the policy and
+// what belongs to it must stay as they are.
+func (p *Params) Prepare() (err error) {
+	p.digest = attest.Bytes32{}
+	p.digest, err = p.Digest()
+	return err
 }
 
 // maxAge is how long this appraisal may be leaned on.

@@ -59,6 +59,7 @@ type Params struct {
 	// Revoked, if given, is a revocation list whose signatures are verified.
 	Revoked *attest.Revocations
 
+	digest   attest.Bytes32                // set by Prepare
 	gpuNonce func(nonce [32]byte) [32]byte // set by tests, for recorded evidence
 }
 

@@ -38,14 +38,14 @@ var testRoot = sync.OnceValues(func() (*psp.Root, error) {
 
 // world is a platform and a Verifier that agree on everything.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	root   *psp.Root
 	e      *attest.Evidence
 	p      verifier.Params
 	launch psp.Launch
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	root, err := testRoot()
 	if err != nil {
@@ -95,6 +95,9 @@ func agent(instance string, index uint32) attest.Agent {
 	return attest.Agent{Instance: instance, Index: index, State: attest.AgentRunning, Name: "demo", Bundle: bundle, Salt: [16]byte{5, byte(index)},
 		Identity: attest.IdentityRoot(c), Components: c}
 }
+
+// sameAgent is the first agent, made once: who signs takes its time.
+var sameAgent = sync.OnceValue(func() attest.Agent { return agent("a", 0) })
 
 func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 

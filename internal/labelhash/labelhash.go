@@ -8,37 +8,32 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
-	"hash"
 )
 
 // Sum256 is the SHA-256 of label and parts.
 func Sum256(label string, parts ...[]byte) [32]byte {
-	return [32]byte(sum(sha256.New(), label, parts))
+	var room [1024]byte // most inputs fit, and then nothing is allocated
+	return sha256.Sum256(input(room[:0], label, parts))
 }
 
 // Sum384 is the SHA-384 of label and parts.
 func Sum384(label string, parts ...[]byte) [48]byte {
-	return [48]byte(sum(sha512.New384(), label, parts))
+	return sha512.Sum384(input(nil, label, parts))
 }
 
 // Sum512 is the SHA-512 of label and parts.
 func Sum512(label string, parts ...[]byte) [64]byte {
-	return [64]byte(sum(sha512.New(), label, parts))
+	return sha512.Sum512(input(nil, label, parts))
 }
 
-func sum(h hash.Hash, label string, parts [][]byte) []byte {
-	write(h, []byte("omega"))
-	write(h, []byte(label))
+// input is what is hashed: the word, the label and each part behind its length.
+func input(b []byte, label string, parts [][]byte) []byte {
+	b = append(part(b, len("omega")), "omega"...)
+	b = append(part(b, len(label)), label...)
 	for _, p := range parts {
-		write(h, p)
+		b = append(part(b, len(p)), p...)
 	}
-	return h.Sum(nil)
+	return b
 }
 
-// write never fails: a hash.Hash returns no errors.
-func write(h hash.Hash, p []byte) {
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-	h.Write(n[:])
-	h.Write(p)
-}
+func part(b []byte, n int) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }

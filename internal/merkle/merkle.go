@@ -84,9 +84,16 @@ func split(n int) int {
 }
 
 func leaf(v Hash) Hash {
-	return Hash(sha256.Sum256(append([]byte{leafPrefix}, v[:]...)))
+	var b [1 + sha256.Size]byte
+	b[0] = leafPrefix
+	copy(b[1:], v[:])
+	return sha256.Sum256(b[:])
 }
 
 func node(l, r Hash) Hash {
-	return Hash(sha256.Sum256(append(append([]byte{nodePrefix}, l[:]...), r[:]...)))
+	var b [1 + 2*sha256.Size]byte
+	b[0] = nodePrefix
+	copy(b[1:], l[:])
+	copy(b[1+sha256.Size:], r[:])
+	return sha256.Sum256(b[:])
 }

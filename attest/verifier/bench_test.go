@@ -1,0 +1,114 @@
+package verifier_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"omega/attest"
+	"omega/attest/verifier"
+)
+
+// crowd is a world with n agents.
+func crowd(b *testing.B, n int) *world {
+	b.Helper()
+	w := newWorld(b)
+	w.e.Agents = nil
+	for i := range n {
+		w.e.Agents = append(w.e.Agents, agentAt(uint32(i)))
+	}
+	w.seal()
+	return w
+}
+
+// agentAt is one of many instances of one agent.
+func agentAt(index uint32) attest.Agent {
+	g := sameAgent()
+	g.Components = slices.Clone(g.Components)
+	g.Instance, g.Index = fmt.Sprint("a-", index), index
+	for i := range g.Components {
+		g.Components[i].Salt = attest.Bytes16{byte(i + 1), byte(index), byte(index >> 8)}
+	}
+	reseal(&g)
+	return g
+}
+
+func BenchmarkAppraise(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := crowd(b, n)
+			for b.Loop() {
+				if _, err := verifier.Appraise(w.e, w.p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprint(n, "/parse"), func(b *testing.B) {
+			w := crowd(b, n)
+			raw, err := w.e.Marshal()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				if _, err := attest.ParseEvidence(raw); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkDelta is one agent more on a platform that is known, with 1,000
+// others beside it.
+func BenchmarkDelta(b *testing.B) {
+	w := crowd(b, 1000)
+	r, err := verifier.Appraise(w.e, w.p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if w.p.Known, err = verifier.Remember(w.e, r, w.p); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.p.Prepare(); err != nil {
+		b.Fatal(err)
+	}
+	var set attest.AgentSet
+	for _, a := range w.e.Agents {
+		if set, err = set.With(a); err != nil {
+			b.Fatal(err)
+		}
+	}
+	view := attest.View{Visible: func(string) bool { return true }, Have: w.p.Known.Have()[:1], Open: &attest.Open{Instance: "a-500", Kind: "model", Name: "llama"}}
+	produce := func() []byte {
+		nonces := attest.Nonces{w.p.Nonce}
+		e := &attest.Evidence{Version: attest.EvidenceVersion, Platform: w.e.Boot.Digest(), Session: w.e.Session, Nonce: nonces.Proofs()[0]}
+		e.Session.AgentsRoot, e.Session.AgentCount = set.Root(), uint32(set.Len())
+		if err := view.Show(e, set); err != nil {
+			b.Fatal(err)
+		}
+		w.signSession(e)
+		raw, err := e.Marshal()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return raw
+	}
+	b.Run("produce", func(b *testing.B) {
+		for b.Loop() {
+			produce()
+		}
+	})
+	raw := produce()
+	b.Run("verify", func(b *testing.B) {
+		for b.Loop() {
+			e, err := attest.ParseEvidence(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := verifier.Appraise(e, w.p); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
