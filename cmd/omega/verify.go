@@ -45,6 +45,8 @@ type verifyOptions struct {
 	Instance    string // of the agent that has it
 	Invocation  string // invocation statement
 	RIMs, OCSP  []string
+	// manifestKeys are the appraisal policy's, SubjectPublicKeyInfos.
+	manifestKeys [][]byte
 }
 
 // verification is the outcome of `omega verify`, as it is printed.
@@ -165,15 +167,19 @@ func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
 	if (o.Open == "") != (o.Instance == "") {
 		return nil, nil, errors.New("--open and --instance go together")
 	}
+	policy, err := loadPolicy(o.Policy)
+	if err != nil {
+		return nil, nil, err
+	}
+	if policy != nil {
+		o.manifestKeys = policy.ManifestKeys
+	}
 	m, err := loadManifest(o)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &verifier.Params{Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
+	p := &verifier.Params{Policy: policy, Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
 	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
-		return nil, nil, err
-	}
-	if p.Policy, err = loadPolicy(o.Policy); err != nil {
 		return nil, nil, err
 	}
 	if o.Emulated != "" {

@@ -44,6 +44,11 @@ func loadManifest(o verifyOptions) (*releaseManifest, error) {
 		return nil, err
 	}
 	switch {
+	case len(o.manifestKeys) > 0: // the appraisal policy's: no flag takes their place
+		if err := checkManifestKeys(m.path, raw, o.manifestKeys); err != nil {
+			return nil, err
+		}
+		m.signed = true
 	case o.ManifestKey != "":
 		if err := checkManifestSignature(m.path, raw, o.ManifestKey); err != nil {
 			return nil, err

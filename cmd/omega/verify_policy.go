@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"strings"
 
 	"omega/attest/verifier"
 )
@@ -23,4 +26,21 @@ func loadPolicy(path string) (*verifier.Policy, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p, nil
+}
+
+// checkManifestKeys holds a manifest against manifest.dsse.json beside it: one
+// of the keys must have signed it.
+func checkManifestKeys(path string, manifest []byte, keys [][]byte) error {
+	sigPath := strings.TrimSuffix(path, ".json") + ".dsse.json"
+	raw, err := readBounded(sigPath, maxManifestFile)
+	if err != nil {
+		return exit(exitCollateral, fmt.Errorf("signature of the manifest: %w", err))
+	}
+	err = errors.New("no keys")
+	for _, der := range keys {
+		if err = verifyManifestEnvelope(raw, manifest, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})); err == nil {
+			return nil
+		}
+	}
+	return exit(exitSignature, fmt.Errorf("%s: not signed by a manifest key of the appraisal policy: %w", sigPath, err))
 }

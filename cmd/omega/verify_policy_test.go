@@ -1,6 +1,11 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"os"
+
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,5 +56,37 @@ func TestARelaxedPolicyForARawReportSaysSo(t *testing.T) {
 		"--vcek", filepath.Join(dir, "turin_vcek.pem"), "--at", "2026-06-01T00:00:00Z", "--policy", file)
 	if code != exitOK || !strings.Contains(out, "(allow_migration)") {
 		t.Errorf("exit %d, %s%s", code, out, words)
+	}
+}
+
+func TestThePolicysManifestKeysTakeNoSubstitute(t *testing.T) {
+	p := newPlatform(t)
+	dir := filepath.Dir(p.manifest)
+	manifest, err := os.ReadFile(p.manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := writeKeyPair(t, filepath.Join(dir, "key.pem"))
+	other := writeKeyPair(t, filepath.Join(dir, "other.pem"))
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := filepath.Join(dir, "policy.json")
+	writeTestFile(t, policy, fmt.Appendf(nil, `{"version":"omega/appraisal-policy/v1","manifest_keys":["%s"]}`, base64.StdEncoding.EncodeToString(der)))
+	verify := func(args ...string) int {
+		code, _, _ := omega(t, append([]string{"verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--policy", policy}, args...)...)
+		return code
+	}
+	if code := verify("--manifest-unsigned"); code != exitCollateral {
+		t.Errorf("no signature: exit %d", code)
+	}
+	writeTestFile(t, filepath.Join(dir, "manifest.dsse.json"), sealManifest(t, other, manifest))
+	if code := verify("--manifest-key", filepath.Join(dir, "other.pem")); code != exitSignature {
+		t.Errorf("another key: exit %d", code)
+	}
+	writeTestFile(t, filepath.Join(dir, "manifest.dsse.json"), sealManifest(t, key, manifest))
+	if code := verify(); code != exitOK {
+		t.Errorf("the policy's key: exit %d", code)
 	}
 }
