@@ -25,7 +25,7 @@ import (
 const (
 	benchPolicy = "policy/compile/testdata/demo.yaml"
 	benchCall   = `{"path":"/data/public/a.txt"}`
-	benchRules  = 1000
+	benchRules  = 1000 // compiling so many takes OPA ten seconds; with --runs 1 it is a tenth
 	// Our own budgets for one decision.
 	decisionBudget = 20_000 // ns
 	allocBudget    = 2
@@ -62,7 +62,11 @@ func benchDecision(ctx context.Context, e *env, o benchOptions) ([]benchRow, err
 		return nil, err
 	}
 	step.Set(3, 4)
-	many, err := manyRules(ctx, out.Document)
+	rules := benchRules
+	if o.Runs == 1 {
+		rules /= 10
+	}
+	many, err := manyRules(ctx, out.Document, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -71,12 +75,14 @@ func benchDecision(ctx context.Context, e *env, o benchOptions) ([]benchRow, err
 		{Name: "decision/p99", Ours: ours.p99, Unit: "ns"},
 		{Name: "decision/in-process", Ours: ours.median, Unit: "ns"},
 		{Name: "decision/process-each", Ours: ours.median, Unit: "ns", Published: publishedDecision},
-		{Name: "decision/1000-rules", Ours: many.median, Unit: "ns", Published: publishedDecision},
+		{Name: fmt.Sprintf("decision/%d-rules", rules), Ours: many.median, Unit: "ns", Published: publishedDecision},
 		{Name: "decision/allocations", Ours: ours.allocs, Unit: "allocations"},
 	}
 	rows[0] = rows[0].versus("budget", decisionBudget)
 	rows[2] = rows[2].versus("OPA topdown, same policy", topdown)
-	rows[3] = rows[3].versus("a process with OPA topdown for each check, same policy", process)
+	if process > 0 {
+		rows[3] = rows[3].versus("a process with OPA topdown for each check, same policy", process)
+	}
 	rows[4] = rows[4].versus("the same call among 3 rules", ours.median)
 	rows[5] = rows[5].versus("budget", allocBudget)
 	return rows, nil
@@ -173,7 +179,7 @@ func evalOPA(ctx context.Context, q rego.PreparedEvalQuery, text []byte) (any, e
 }
 
 // timeProcess starts a process for each check: opa itself where it is
-// installed, or this program as one that does the same.
+// installed, or this program as one that does the same. 0 is: neither.
 func timeProcess(ctx context.Context, out *compile.Output, runs int) (float64, error) {
 	dir, err := os.MkdirTemp("", "omega-decision-")
 	if err != nil {
@@ -191,8 +197,8 @@ func timeProcess(ctx context.Context, out *compile.Output, runs int) (float64, e
 	command := []string{"opa", "eval", "-d", policyFile, "-i", inputFile, "data.omega.decision"}
 	if _, err := exec.LookPath("opa"); err != nil {
 		self, err := os.Executable()
-		if err != nil {
-			return 0, err
+		if err != nil || strings.HasSuffix(self, ".test") {
+			return 0, err // a test's program has no verbs: started so, it would run all tests
 		}
 		command = []string{self, "policy", "opa", "--rego", policyFile, "--input", inputFile}
 	}
@@ -237,20 +243,20 @@ func runPolicyOPA(ctx context.Context, e *env, args []string) error {
 	return printLine(e.Stdout, value)
 }
 
-// manyRules times the call in a policy with a thousand rules.
-func manyRules(ctx context.Context, doc *policy.Document) (decisionTimes, error) {
+// manyRules times the call in a policy with many rules.
+func manyRules(ctx context.Context, doc *policy.Document, rules int) (decisionTimes, error) {
 	var b strings.Builder
 	p := doc.Principals[0]
 	fmt.Fprintf(&b, "version: %s\nplatform: bench\nprincipals:\n  - {name: %s, roles: [author, tool], names: ['*'], key: %q}\n", policy.Version, p.Name, p.Keys[0].PEM)
 	fmt.Fprintf(&b, "servers:\n  - {name: files, url: 'https://files.example/mcp', principal: %s}\n", p.Name)
 	fmt.Fprintf(&b, "agents:\n  - name: reporter\n    requires: [{role: author, principal: %s}]\n    permits:\n", p.Name)
 	fmt.Fprintf(&b, "      - {id: read-public, action: mcp.tools/call, resource: files/read_file, args: {path: {prefix: /data/public}}}\n")
-	for i := range benchRules - 1 {
+	for i := range rules - 1 {
 		fmt.Fprintf(&b, "      - {id: rule-%d, action: mcp.tools/call, resource: files/tool-%d, args: {n: {type: integer, max: %d}}, limit: %d}\n", i, i, i, i+1)
 	}
 	out, err := compile.Compile([]byte(b.String()), ".")
 	if err != nil {
-		return decisionTimes{}, fmt.Errorf("%d rules: %w", benchRules, err)
+		return decisionTimes{}, fmt.Errorf("%d rules: %w", rules, err)
 	}
 	return timeOurs(ctx, out)
 }
