@@ -174,7 +174,7 @@ func main() { fmt.Println("hello", where) }
 		{"an old go line weakens TLS", "module probe\n\ngo 1.19\n", goFlags, "CGO_ENABLED=0", "DefaultGODEBUG"},
 		{"paths not trimmed", good, []string{"-buildvcs=false"}, "CGO_ENABLED=0", "settings are missing"},
 		{"position independent, with a loader", good, append([]string{"-buildmode=pie"}, goFlags...), "CGO_ENABLED=0", "-buildmode=pie"},
-		{"symbols kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-buildid="}, "CGO_ENABLED=0", "other flags"},
+		{"symbols kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-w -buildid="}, "CGO_ENABLED=0", "other flags"},
 		{"an identity kept", good, []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, "CGO_ENABLED=0", "other flags"},
 		{"with a tag", good, append([]string{"-tags=netgo"}, goFlags...), "CGO_ENABLED=0", "-tags=netgo"},
 		{"naming its folder", good, append(slices.Clone(goFlags), "-ldflags=-s -w -buildid= -X main.where=WORK/main.go"), "CGO_ENABLED=0", "names its build folder"},
