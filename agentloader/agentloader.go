@@ -29,9 +29,12 @@ type Config struct {
 	Dir      string // images are kept here; a tmpfs
 	Shim     []byte // the shim's binary, put into every image
 	Bounds   Bounds
-	Timeout  time.Duration // of one whole admission; zero means ten minutes
-	Now      func() time.Time
-	Log      *slog.Logger
+	// Refused, if given, says why a bundle is not to be run although every
+	// signature is there: it, a component or a key was revoked.
+	Refused func(d Digest, components []Component) error
+	Timeout time.Duration // of one whole admission; zero means ten minutes
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Bounds of one agent's image. Zero fields get the defaults.
@@ -73,6 +76,7 @@ type (
 	AgentRule   = bundle.AgentRule
 	Requirement = bundle.Requirement
 	Component   = bundle.Component
+	Digest      = bundle.Digest
 	ToolSet     = bundle.ToolSet
 )
 
@@ -195,6 +199,11 @@ func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted
 	}
 	if err := l.checker.MayDeploy(ids, r.Name); err != nil {
 		return nil, err
+	}
+	if l.cfg.Refused != nil {
+		if err := l.cfg.Refused(d.Bundle, checked.Components); err != nil {
+			return nil, err
+		}
 	}
 	c := &candidate{loader: l, repo: repo, checked: checked}
 	if err := c.readImage(ctx); err != nil {

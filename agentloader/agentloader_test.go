@@ -447,3 +447,24 @@ func TestLoaderIsNotMadeFromALaxPolicy(t *testing.T) {
 		})
 	}
 }
+
+func TestABundleThatIsRefusedAfterItsSignaturesWereGoodIsNotAdmitted(t *testing.T) {
+	w := newWorld(t)
+	raw := w.publish()
+	l := w.loader(nil)
+	var seen int
+	l.cfg.Refused = func(d Digest, components []Component) error {
+		if d != w.bundle {
+			t.Errorf("asked about %s", d)
+		}
+		seen = len(components)
+		return errors.New("revoked")
+	}
+	if _, err := l.Admit(t.Context(), raw); err == nil || !strings.Contains(err.Error(), "revoked") || seen != 3 {
+		t.Errorf("%d components shown: %v", seen, err)
+	}
+	l.cfg.Refused = func(Digest, []Component) error { return nil }
+	if _, err := l.Admit(t.Context(), raw); err != nil {
+		t.Errorf("a deployment that was refused is burnt: %v", err)
+	}
+}

@@ -76,7 +76,13 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	loader, err := agentloader.New(f.config(p.Document, req, shim))
+	cfg := f.config(p.Document, req, shim)
+	revoked, err := newRevoked(p.Document, req.Revocations, time.Now)
+	if err != nil {
+		return nothing{}, err
+	}
+	cfg.Refused = revoked.check
+	loader, err := agentloader.New(cfg)
 	if err != nil {
 		return nothing{}, err
 	}

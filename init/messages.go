@@ -44,9 +44,10 @@ type parseRequest struct {
 // launchConfig is the launch config as a strict struct: what PID 1 acts on.
 type launchConfig struct {
 	DHCP        bool              `json:"dhcp"`
-	Mirror      string            `json:"mirror"`      // base URL of a registry mirror, or empty
-	Dial        map[string]string `json:"dial"`        // "host:port" -> "ip:port"
-	Deployments []json.RawMessage `json:"deployments"` // DSSE envelopes, still foreign
+	Mirror      string            `json:"mirror"`                // base URL of a registry mirror, or empty
+	Dial        map[string]string `json:"dial"`                  // "host:port" -> "ip:port"
+	Deployments []json.RawMessage `json:"deployments"`           // DSSE envelopes, still foreign
+	Revocations json.RawMessage   `json:"revocations,omitempty"` // a DSSE envelope, or nothing
 }
 
 // leaseRequest asks for a DHCP lease over the socket beside it.
@@ -108,6 +109,7 @@ type gatewayStart struct {
 
 // fetcherStart configures the fetcher; it reads the measured policy itself.
 type fetcherStart struct {
+	Revocations  json.RawMessage   `json:"revocations,omitempty"` // as the launch config has it
 	PolicyDigest attest.Bytes32    `json:"policy_digest"`
 	BootID       attest.Bytes16    `json:"boot_id"`
 	Mirror       string            `json:"mirror"`

@@ -109,7 +109,8 @@ func (g *guest) startAgents(ctx context.Context) error {
 	if err := g.call(quickly, "sandboxd", opStart, sandboxdStart{PolicyDigest: g.policy.Digest}, nil); err != nil {
 		return err
 	}
-	fetch := fetcherStart{PolicyDigest: g.policy.Digest, BootID: g.bootID, Mirror: g.config.Mirror, Dial: g.config.Dial}
+	fetch := fetcherStart{PolicyDigest: g.policy.Digest, BootID: g.bootID, Mirror: g.config.Mirror, Dial: g.config.Dial,
+		Revocations: g.config.Revocations}
 	if err := g.call(quickly, "fetcher", opStart, fetch, nil); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ const (
 	RoleOperator = "operator" // owns the policy
 	RoleDeployer = "deployer" // may start agents
 	RoleApprover = "approver" // may answer for a human
+	RoleRevoker  = "revoker"  // signs revocation lists; naming one demands a current list
 )
 
 // Document is one policy. Its canonical JSON is /etc/omega/policy.json.

@@ -61,6 +61,8 @@ type Config struct {
 	Registry    Registry          `json:"registry"`
 	Dial        map[string]string `json:"dial"`
 	Deployments []json.RawMessage `json:"deployments"`
+	// Revocations is a signed revocation list in its DSSE envelope.
+	Revocations json.RawMessage `json:"revocations,omitempty"`
 }
 
 // Network says how the guest gets its address.
@@ -102,6 +104,9 @@ func (c *Config) validate() error {
 		if err := validRoute(from, to); err != nil {
 			return err
 		}
+	}
+	if len(c.Revocations) > 0 && c.Revocations[0] != '{' {
+		return errors.New("revocations are not an object")
 	}
 	for i, d := range c.Deployments {
 		if len(d) == 0 || d[0] != '{' {
