@@ -73,6 +73,10 @@ func (f *frontChild) start(life, ctx context.Context, socket *os.File) (nothing,
 	if err != nil {
 		return nothing{}, fmt.Errorf("listening socket: %w", err)
 	}
+	callers, err := readCallers()
+	if err != nil {
+		return nothing{}, err
+	}
 	id, err := front.NewIdentity()
 	if err != nil {
 		return nothing{}, err
@@ -89,7 +93,7 @@ func (f *frontChild) start(life, ctx context.Context, socket *os.File) (nothing,
 	}
 	go f.renew(life, id)
 	f.started = true
-	server := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Log: f.c.log}
+	server := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Callers: callers, Log: f.c.log}
 	go func() { f.serving <- front.Serve(life, listener, id, server.Handler(), f.c.log) }()
 	return nothing{}, nil
 }
@@ -130,10 +134,10 @@ func (f *frontChild) setReady(context.Context, nothing) (nothing, error) {
 	return nothing{}, nil
 }
 
-// evidence asks the signer for what the caller may see.
+// evidence asks the signer for what the asker in ctx may see.
 func (f *frontChild) evidence(ctx context.Context, r attest.Request) ([]byte, error) {
 	var reply evidenceReply
-	req := evidenceRequest{Nonce: r.Nonce, All: true, Have: r.Have, Open: r.Open}
+	req := evidenceRequest{Nonce: r.Nonce, Visible: front.Visible(ctx), Have: r.Have, Open: r.Open}
 	files, err := f.signer.Call(ctx, opEvidence, req, &reply)
 	defer func() {
 		for _, f := range files {

@@ -27,9 +27,9 @@ const maxAsking = 16
 func (f *Front) evidenceRoutes(mux *http.ServeMux) {
 	a := &asking{front: f, slots: make(chan struct{}, maxAsking), clients: map[netip.Prefix]int{}}
 	r := newRates(time.Now)
-	mux.HandleFunc("GET "+EvidencePath, f.paced(r, a.get))
-	mux.HandleFunc("POST "+EvidencePath, f.paced(r, a.post))
-	mux.HandleFunc("GET "+OpeningPath, f.paced(r, a.opening))
+	mux.HandleFunc("GET "+EvidencePath, f.paced(r, f.anybody(a.get)))
+	mux.HandleFunc("POST "+EvidencePath, f.paced(r, f.anybody(a.post)))
+	mux.HandleFunc("GET "+OpeningPath, f.paced(r, f.anybody(a.opening)))
 }
 
 // maxAskingPerClient bounds how many of them are one client's.

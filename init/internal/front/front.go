@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"omega/attest"
+	"omega/policy"
 )
 
 const (
@@ -48,7 +49,9 @@ type Front struct {
 	Evidence func(ctx context.Context, r attest.Request) ([]byte, error)
 	LogFile  func(ctx context.Context, path string) ([]byte, error) // a tlog-tiles path
 	Ready    func() bool
-	Log      *slog.Logger
+	// Callers says who may do what; nil lets nobody see an agent or the log.
+	Callers *Callers
+	Log     *slog.Logger
 }
 
 // Handler returns the routes. What is not listed is 404.
@@ -57,7 +60,7 @@ func (f *Front) Handler() http.Handler {
 	short.HandleFunc("GET "+ReadyPath, f.ready)
 	mux := http.NewServeMux()
 	f.evidenceRoutes(mux)
-	mux.Handle("GET "+LogPrefix, f.logFiles(make(chan struct{}, maxLogFiles)))
+	mux.Handle("GET "+LogPrefix, f.only(policy.RightObserve, f.logFiles(make(chan struct{}, maxLogFiles))))
 	// TimeoutHandler keeps a copy of each answer: not for large ones.
 	mux.Handle("/", http.TimeoutHandler(short, requestTimeout, `{"error":"timed out"}`))
 	return mux

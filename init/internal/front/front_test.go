@@ -31,8 +31,9 @@ func testFront() *Front {
 			}
 			return nil, ErrNotFound
 		},
-		Ready: func() bool { return false },
-		Log:   slog.New(slog.DiscardHandler),
+		Ready:   func() bool { return false },
+		Callers: everybody(),
+		Log:     slog.New(slog.DiscardHandler),
 	}
 }
 

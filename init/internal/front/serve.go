@@ -38,6 +38,8 @@ func Serve(ctx context.Context, l net.Listener, id *Identity, h http.Handler, lo
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS13,
+			// Whose key it is says the policy, not who signed its certificate.
+			ClientAuth: tls.RequestClientCert,
 			// Tickets would outlive a certificate's evidence, and its age.
 			SessionTicketsDisabled: true,
 			GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return id.Certificate() },
