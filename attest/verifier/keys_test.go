@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
-	"testing"
 
 	"omega/attest"
 	"omega/internal/dsse"
@@ -56,16 +55,3 @@ var ann, bob, mia = newSigningKey(), newSigningKey(), newSigningKey()
 
 // reseal makes an agent's identity that of its components.
 func reseal(g *attest.Agent) { g.Identity = attest.IdentityRoot(g.Components) }
-
-// sealWithKey is a DSSE envelope.
-func sealWithKey(t *testing.T, payloadType string, payload []byte, keys ...signingKey) []byte {
-	t.Helper()
-	sigs := ""
-	for i, k := range keys {
-		if i > 0 {
-			sigs += ","
-		}
-		sigs += fmt.Sprintf(`{"sig":"%s"}`, b64(k.sign(payloadType, payload)))
-	}
-	return fmt.Appendf(nil, `{"payloadType":%q,"payload":"%s","signatures":[%s]}`, payloadType, b64(payload), sigs)
-}
