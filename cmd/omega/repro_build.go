@@ -33,7 +33,8 @@ type reproBuild struct {
 	reverse   bool          // files are written last one first
 	older     time.Duration // by how much files are older than the commit
 	mapUser   bool          // otherUser instead of our own
-	clock     []string      // the command that shifts the clock
+	shift     time.Duration // by how much every program's clock is shifted
+	clock     []string      // the command that shifts some programs' clock, where that cannot be done
 	oneCPU    []string      // the command that leaves it one processor
 }
 
@@ -60,6 +61,13 @@ func (b *reproBuild) setUp(tree *committedTree, userCache string, full bool) err
 	own := filepath.Join(b.home, ".cache", "omega")
 	for _, dir := range []string{own, b.tmp, b.tree, b.goCache} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("repro: %w", err)
+		}
+	}
+	if b.shift > 0 {
+		// To Go, what was compiled a moment ago is then old enough to be cleared away.
+		now := fmt.Sprint(time.Now().Add(b.shift).Unix())
+		if err := os.WriteFile(filepath.Join(b.goCache, "trim.txt"), []byte(now), 0o644); err != nil {
 			return fmt.Errorf("repro: %w", err)
 		}
 	}
@@ -149,17 +157,55 @@ func (b *reproBuild) run(ctx context.Context, words ...string) error {
 	if b.mapUser {
 		asOtherUser(cmd.SysProcAttr)
 	}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = stopTime
-	err = cmd.Run()
-	if cmd.Process != nil {
-		// Whoever did not listen; mostly there is nobody left.
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if b.shift > 0 {
+		err = b.runShifted(ctx, cmd, log)
+	} else {
+		err = runGroup(cmd)
 	}
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w\n%s", err, tailOf(b.log))
+}
+
+// runGroup runs a process group to its end.
+func runGroup(cmd *exec.Cmd) error {
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = stopTime
+	err := cmd.Run()
+	if cmd.Process != nil {
+		// Whoever did not listen; mostly there is nobody left.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	return err
+}
+
+// runShifted does the same under a shifted clock.
+func (b *reproBuild) runShifted(ctx context.Context, cmd *exec.Cmd, log *os.File) error {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, wait, err := (&shiftedClock{by: b.shift}).start(cmd, []*os.File{null, log, log})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- wait() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		_ = syscall.Kill(-pid, syscall.SIGTERM) // one that is gone is what is wanted
+		select {
+		case err = <-ended:
+		case <-time.After(stopTime):
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			err = <-ended
+		}
+	}
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	return err
 }
 
 // tailOf returns the last lines of a build's log.

@@ -53,7 +53,11 @@ func (r *repro) prepare(ctx context.Context, tree *committedTree, single bool) (
 	} else {
 		builds[0].oneCPU = oneCPU()
 		builds[1].mapUser = canMapUser(ctx)
-		builds[1].clock = shiftClock()
+		if canShiftClock(ctx) {
+			builds[1].shift = days * 24 * time.Hour
+		} else {
+			builds[1].clock = shiftClock()
+		}
 	}
 	for i, b := range builds {
 		dir := []string{first, second}[i]
@@ -122,8 +126,15 @@ func (r *repro) sayVaried(builds []*reproBuild, locale locale) error {
 	say(true, fmt.Sprintf("GOMAXPROCS 1 and %d", max(2, runtime.NumCPU())), "")
 	say(len(builds[0].oneCPU) > 0, fmt.Sprintf("processors 1 and %d", runtime.NumCPU()), "number of processors (there is one, or taskset is not installed)")
 	say(builds[1].mapUser, fmt.Sprintf("user %d and %d", os.Getuid(), otherUser), "user (user namespaces are not available)")
-	say(len(builds[1].clock) > 0, fmt.Sprintf("clock of programs that use the C library, by %d days", days), "clock (faketime is not installed)")
-	say(false, "", "clock of Go's own programs, which ask the kernel (their results carry no time: the age of every file is varied)")
+	switch {
+	case builds[1].shift > 0:
+		say(true, fmt.Sprintf("clock, by %d days", days), "")
+	case len(builds[1].clock) > 0:
+		say(true, fmt.Sprintf("clock of programs that use the C library, by %d days", days), "")
+		say(false, "", "clock of Go's own programs (this machine lets nobody trace)")
+	default:
+		say(false, "", "clock (this machine lets nobody trace, and faketime is not installed)")
+	}
 	say(!same, "order of the files in their folders", "order of the files in their folders (this file system sorts them itself)")
 	say(r.o.Full, "kernel, runsc and packages, from empty caches", "kernel, runsc and packages (reused by digest; --full builds them twice)")
 	r.e.sayf("varied: %s", strings.Join(r.result.Varied, "; "))
