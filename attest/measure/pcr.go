@@ -38,6 +38,10 @@ type PCRPrediction struct {
 	Events []PCREvent
 }
 
+// ErrKernelHandedOver reports a kernel with everything inside that is not booted
+// from a disk.
+var ErrKernelHandedOver = errors.New("PCRs: QEMU writes into the header of a kernel that it hands over; the launch digest covers that one")
+
 // PredictPCRs says how a UKI extends PCR 4, 9, 11 and 12. The UKI's disk may
 // hold nothing that the stub picks up beside it: PCR 12 is zero then, and a
 // Verifier has to demand that. Secure Boot is off, and the firmware extends
@@ -57,7 +61,7 @@ func PredictPCRs(uki []byte, boot Boot, bank crypto.Hash) (*PCRPrediction, error
 	p := &PCRPrediction{Boot: boot, Bank: bank}
 	if isKernel(uki) {
 		if boot == DirectBoot {
-			return nil, errors.New("PCRs: QEMU writes into the header of a kernel that it hands over; the launch digest covers that one")
+			return nil, ErrKernelHandedOver
 		}
 		outer, err := authentihash(img, bank)
 		if err != nil {

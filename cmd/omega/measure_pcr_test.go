@@ -46,6 +46,23 @@ func TestMeasurePCRPrintsEveryRegisterOfBothBanks(t *testing.T) {
 	}
 }
 
+// QEMU changes such a kernel when it hands it over, so only a disk has PCRs.
+func TestMeasurePCRPredictsAKernelByItselfFromDiskAlone(t *testing.T) {
+	kernel := petest.Image(petest.Section{Name: ".text", Content: make([]byte, 4096)})
+	copy(kernel[0x202:], "HdrS")
+	path := filepath.Join(t.TempDir(), "kernel.efi")
+	if err := os.WriteFile(path, kernel, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, words := omega(t, "measure", "pcr", path)
+	if code != exitOK || strings.Count(out, "disk ") != 2*len(measure.PredictedPCRs) || strings.Contains(out, "direct") || !strings.Contains(words, "direct boot") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, words)
+	}
+	if code, out, _ := omega(t, "measure", "pcr", path, "--boot", "direct"); code != exitUsage || out != "" {
+		t.Errorf("asked for direct boot: exit %d, stdout %q", code, out)
+	}
+}
+
 func TestMeasurePCRRefusesWhatItCannotPredict(t *testing.T) {
 	path := ukiFile(t)
 	for name, args := range map[string][]string{
