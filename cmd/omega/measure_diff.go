@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -51,12 +52,20 @@ func (e *env) diffMeasured(a, b, in string, asJSON bool) error {
 		writeDifferences(e.Stdout, list)
 	}
 	if len(list) > 0 {
-		return exit(exitMismatch, fmt.Errorf("they differ in %d places", len(list)))
+		places := "places"
+		if len(list) == 1 {
+			places = "place"
+		}
+		return exit(exitMismatch, fmt.Errorf("they differ in %d %s", len(list), places))
 	}
 	return nil
 }
 
 func compareManifestFiles(a, b string) ([]difference, error) {
+	var digest attest.Bytes48
+	if digest.UnmarshalText([]byte(strings.ToLower(a))) == nil {
+		return nil, errors.New("a launch digest alone does not tell what it is of: name the manifest that has both with --in")
+	}
 	x, err := readManifest(a)
 	if err != nil {
 		return nil, err

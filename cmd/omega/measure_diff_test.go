@@ -178,6 +178,9 @@ func TestTwoLaunchDigestsOfOneImageDifferInTheirMachine(t *testing.T) {
 	if code, _, _ := omega(t, "measure", "--diff", digest(0), "ee", "--in", path); code != exitUsage {
 		t.Errorf("no digest: exit %d", code)
 	}
+	if code, _, words := omega(t, "measure", "--diff", digest(0), digest(3)); code != exitUsage || !strings.Contains(words, "--in") {
+		t.Errorf("no manifest: exit %d, %q", code, words)
+	}
 }
 
 func TestMeasureDiffPrintsJSON(t *testing.T) {
