@@ -39,6 +39,11 @@ func runBuild(ctx context.Context, e *env, args []string) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("build: unexpected argument %q", fs.Arg(0))
 	}
+	if *key != "" { // told now rather than after the build
+		if _, err := readSigningKey(*key); err != nil {
+			return err
+		}
+	}
 	a, err := build(ctx, e, o)
 	if err != nil {
 		return err

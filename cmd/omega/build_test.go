@@ -31,6 +31,7 @@ func TestBuildSaysWhatIsWrongBeforeItBuilds(t *testing.T) {
 		{"a policy that is not there", []string{"--policy", filepath.Join(dir, "absent.yaml")}, "absent.yaml"},
 		{"an unknown profile", []string{"--profile", "unheard-of", "--out", dir}, "unheard-of"},
 		{"roots that are none", []string{"--roots", notRoots}, "no certificate"},
+		{"a key that cannot sign", []string{"--sign", notRoots, "--out", dir}, "signing key: not PEM"},
 		{"a stray argument", []string{"stray"}, "stray"},
 	}
 	for _, tt := range tests {
@@ -43,6 +44,9 @@ func TestBuildSaysWhatIsWrongBeforeItBuilds(t *testing.T) {
 			}
 			if out.Len() > 0 {
 				t.Errorf("stdout has %q", out.String())
+			}
+			if _, err := os.Stat(filepath.Join(dir, "kernel")); err == nil {
+				t.Error("an image was built")
 			}
 		})
 	}

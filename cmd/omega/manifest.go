@@ -89,13 +89,9 @@ func signManifest(path, keyPath string, now time.Time) (string, error) {
 	if now.After(m.Predicate.Expires) {
 		return "", exit(exitSignature, fmt.Errorf("%s expired on %s; nobody would accept the release", path, m.Predicate.Expires.Format(time.RFC3339)))
 	}
-	text, err := readBounded(keyPath, 64<<10)
+	key, err := readSigningKey(keyPath)
 	if err != nil {
 		return "", err
-	}
-	key, err := parseSigningKey(text)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", keyPath, err)
 	}
 	env, id, err := sealRelease(key, raw)
 	if err != nil {
@@ -127,6 +123,19 @@ func sealRelease(key crypto.Signer, raw []byte) (*bundle.Envelope, string, error
 	sum := sha256.Sum256(der)
 	id := hex.EncodeToString(sum[:])
 	return &bundle.Envelope{PayloadType: bundle.TypePayload, Payload: raw, Signatures: []bundle.Signature{{KeyID: id, Sig: sig}}}, id, nil
+}
+
+// readSigningKey reads the private key at path.
+func readSigningKey(path string) (crypto.Signer, error) {
+	text, err := readBounded(path, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseSigningKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
 }
 
 // parseSigningKey reads an unencrypted private key in PEM.
