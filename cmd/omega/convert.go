@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +13,13 @@ import (
 	"omega/internal/cache"
 )
 
-const convertUsage = "--to uki|raw|aws|gcp|azure [--from DIR] [--out DIR]"
+const convertUsage = "--to uki|raw|aws|gcp|azure [--from DIR] [--out DIR] [--json]"
+
+// convertedJSON is what `omega convert --json` prints.
+type convertedJSON struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
 
 // ukiName is the file that `omega convert --to uki` writes.
 const ukiName = "omega.efi"
@@ -27,6 +34,7 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 	to := fs.String("to", "", "uki (one EFI program), raw, aws, gcp or azure (a disk with it)")
 	from := fs.String("from", "", "folder of the built image (default: build/cloud for a cloud, else build/cpu; built if it is not there)")
 	out := fs.String("out", "", "folder for the result (default: the image's own)")
+	asJSON := fs.Bool("json", false, "print the result as JSON")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -49,18 +57,26 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 	if *out == "" {
 		*out = dir
 	}
-	return e.convert(ctx, format, dir, *out)
+	done, err := e.convert(ctx, format, dir, *out)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(e.Stdout).Encode(done)
+	}
+	fmt.Fprintf(e.Stdout, "%s %d bytes\n", done.Path, done.Size)
+	return nil
 }
 
 // convert writes the image in dir in a form, or as a mere program for the zero
 // form, into the folder out.
-func (e *env) convert(ctx context.Context, f images.Format, dir, out string) error {
+func (e *env) convert(ctx context.Context, f images.Format, dir, out string) (done convertedJSON, err error) {
 	if f.Cloud {
 		e.warnIfNotForClouds(dir)
 	}
 	program, err := e.program(ctx, dir)
 	if err != nil {
-		return err
+		return done, err
 	}
 	path := filepath.Join(out, ukiName)
 	if f.Name == "" {
@@ -69,14 +85,13 @@ func (e *env) convert(ctx context.Context, f images.Format, dir, out string) err
 		path, err = f.Write(ctx, program, out, e.imageSteps)
 	}
 	if err != nil {
-		return err
+		return done, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		return done, err
 	}
-	fmt.Fprintf(e.Stdout, "%s %d bytes\n", path, info.Size())
-	return nil
+	return convertedJSON{path, info.Size()}, nil
 }
 
 // warnIfNotForClouds says what an image that the user named cannot do.

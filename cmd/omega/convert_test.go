@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +67,18 @@ func TestConvertWritesTheImageInEveryForm(t *testing.T) {
 		if code != exitOK || err != nil || !bytes.Contains(b, uki) || !strings.Contains(said, file) {
 			t.Errorf("%s: exit %d, %v, stdout %q, stderr %q", to, code, err, said, words)
 		}
+	}
+}
+
+func TestConvertPrintsJSON(t *testing.T) {
+	needStub(t)
+	out := t.TempDir()
+	code, said, words := omega(t, "convert", "--to", "raw", "--from", smallImage(t), "--out", out, "--json")
+	var got convertedJSON
+	err := json.Unmarshal([]byte(said), &got)
+	info, statErr := os.Stat(filepath.Join(out, "omega.raw"))
+	if code != exitOK || err != nil || statErr != nil || got != (convertedJSON{filepath.Join(out, "omega.raw"), info.Size()}) {
+		t.Errorf("exit %d, %v, %v, stdout %q, stderr %q", code, err, statErr, said, words)
 	}
 }
 
