@@ -49,8 +49,8 @@ func runRepro(ctx context.Context, e *env, args []string) error {
 	var o reproOptions
 	fs.BoolVar(&o.Full, "full", false, "begin with empty caches: the kernel and runsc are built twice too (by estimate 40 minutes)")
 	fs.StringVar(&o.Against, "against", "", "build once and compare with this `manifest.json` of a release")
-	fs.StringVar(&o.Policy, "policy", "", "the policy that the image carries, as for `omega build` (default: one that permits nothing)")
-	fs.StringVar(&o.Roots, "roots", "", "its trust roots, as for `omega build`")
+	fs.StringVar(&o.Policy, "policy", "", "the policy that the image carries, as for omega build (default: one that permits nothing)")
+	fs.StringVar(&o.Roots, "roots", "", "its trust roots, as for omega build")
 	fs.BoolVar(&o.JSON, "json", false, "print the result as JSON")
 	short := fs.Usage
 	fs.Usage = func() { short(); fmt.Fprint(e.Stderr, reproHelp) }
