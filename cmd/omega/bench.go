@@ -57,7 +57,7 @@ func benchGroups() []benchGroup {
 		{"agents", "time to start an agent", benchAgents},
 		{"decision", "one policy decision", benchDecision},
 		{"gateway", "what mediation adds to a call", benchGateway},
-		{"attest", "evidence and its appraisal", nil},
+		{"attest", "evidence and its appraisal", benchAttest},
 		{"gpu", "bringing up the GPU", nil},
 		{"log", "one entry of the provenance log", benchLog},
 	}
