@@ -11,9 +11,11 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -467,4 +469,20 @@ func signWithPEM(t *testing.T, text, message []byte) []byte {
 		t.Fatal(err)
 	}
 	return sig
+}
+
+func TestABusyPlatformIsAskedAgain(t *testing.T) {
+	p := newPlatform(t)
+	var asked atomic.Int32
+	answer := p.Config.Handler
+	p.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			http.Error(w, "busy", http.StatusTooManyRequests)
+			return
+		}
+		answer.ServeHTTP(w, r)
+	})
+	if code, _, words := omega(t, "verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--manifest-unsigned"); code != exitOK || asked.Load() != 2 {
+		t.Errorf("exit %d after %d questions: %s", code, asked.Load(), words)
+	}
 }

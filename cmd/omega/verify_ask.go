@@ -36,6 +36,25 @@ func evidenceRequest(ctx context.Context, u *url.URL, ask attest.Request) (*http
 	return req, err
 }
 
+// askTries is how often a platform that is busy is asked.
+const askTries = 5
+
+// patiently asks again, a second later each time, where a platform is busy.
+func patiently(ctx context.Context, ask func() (*http.Response, error)) (*http.Response, error) {
+	for n := 1; ; n++ {
+		resp, err := ask()
+		if err != nil || n == askTries || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // askPlatform asks a platform for evidence over a fresh connection, and returns
 // it with the SHA-256 of the public key at the connection's other end. Nobody
 // vouches for the certificate: the evidence must name that key.
@@ -60,11 +79,13 @@ func askPlatform(ctx context.Context, e *env, platform string, ask attest.Reques
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
 	}
-	req, err := evidenceRequest(ctx, u, ask)
-	if err != nil {
-		return nil, nil, err
-	}
-	resp, err := client.Do(req)
+	resp, err := patiently(ctx, func() (*http.Response, error) {
+		req, err := evidenceRequest(ctx, u, ask)
+		if err != nil {
+			return nil, err
+		}
+		return client.Do(req)
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking for evidence: %w", err)
 	}

@@ -21,7 +21,7 @@ const OpeningPath = "/.well-known/omega/opening"
 
 // maxAsking bounds the requests for evidence that are worked on at once; their
 // answers are in memory until they are sent.
-const maxAsking = 16
+const maxAsking = 32
 
 // evidenceRoutes are the ways to ask for evidence.
 func (f *Front) evidenceRoutes(mux *http.ServeMux) {
@@ -33,7 +33,7 @@ func (f *Front) evidenceRoutes(mux *http.ServeMux) {
 }
 
 // maxAskingPerClient bounds how many of them are one client's.
-const maxAskingPerClient = 4
+const maxAskingPerClient = 16
 
 // asking answers requests for evidence.
 type asking struct {
