@@ -156,7 +156,11 @@ func (a *appraisal) notProven() {
 	a.say("rollback", "no witness saw the log: a reboot or a second copy starts a new one, and resets budgets, counts and approvals")
 	a.say("remote", "remote tools and models are known by their descriptors and TLS names only; what they do is not attested")
 	a.say("agents_behaviour", "an agent is identified, not judged: it can do whatever the policy permits it")
-	if !a.emulated {
+	switch {
+	case a.emulated:
+	case a.p.CRL != nil && a.report != nil:
+		a.add(attest.Check{Name: "revocation", Status: attest.Proven, Found: a.p.CRL.Words(), Words: "AMD has revoked no certificate of the chain"})
+	default:
 		a.say("revocation", "AMD's revocation lists were not checked")
 	}
 }

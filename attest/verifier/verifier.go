@@ -58,6 +58,8 @@ type Params struct {
 	Known *Known
 	// Revoked, if given, is a revocation list whose signatures are verified.
 	Revoked *attest.Revocations
+	// CRL, if given, is AMD's list of revoked certificates.
+	CRL *snp.CRL
 
 	digest   attest.Bytes32                // set by Prepare
 	gpuNonce func(nonce [32]byte) [32]byte // set by tests, for recorded evidence
@@ -174,6 +176,9 @@ func (a *appraisal) authenticate() error {
 	roots, err := a.roots(report)
 	if err != nil {
 		return err
+	}
+	if !a.emulated { // an emulated PSP has a root of its own, which revokes nothing
+		chain.CRL = a.p.CRL
 	}
 	if a.verified, err = snp.Verify(a.e.Report, chain, roots, a.p.Now); err != nil {
 		return err

@@ -37,6 +37,7 @@ type verifyOptions struct {
 	MinSVN      uint
 	Policy      string // appraisal policy; empty: the default one
 	Offline     bool   // no network for certificates
+	CRL         bool   // demand AMD's revocation list
 	KDS         string // AMD's certificate service or a mirror; empty: AMD's
 	KDSCache    string // empty: in the user's cache folder
 	Have        string // what is remembered of platforms
@@ -110,6 +111,7 @@ func (o *verifyOptions) flags(fs *flag.FlagSet) {
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
 	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
+	fs.BoolVar(&o.CRL, "crl", false, "demand AMD's list of revoked certificates; without it, one that is kept is used")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
 	fs.StringVar(&o.Have, "have", "", "file that remembers what was appraised, so that a platform need not show it again")
 	fs.StringVar(&o.Revoked, "revoked", "", "revocation list (DSSE); the appraisal policy names who may sign it")
@@ -139,6 +141,9 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 		return nil, exit(exitSignature, err)
 	}
 	v.Evidence = p.Known.Fill(got)
+	if p.CRL, err = revocations(ctx, o, got, p.AMDRoots, p.Now); err != nil {
+		return v, err
+	}
 	whole, checks, err := endorsed(ctx, e, o, got, p.AMDRoots)
 	if err != nil {
 		v.Checks = checks

@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"omega/attest"
-	"omega/attest/collateral"
 	"omega/attest/snp"
 )
 
@@ -24,13 +20,9 @@ func endorsed(ctx context.Context, e *env, o verifyOptions, evidence *attest.Evi
 	if err != nil || report.SigningKey == snp.VCEK && len(table.VCEK) > 0 || report.SigningKey == snp.VLEK && len(table.VLEK) > 0 {
 		return evidence, nil, nil
 	}
-	client := &collateral.Client{Base: o.KDS, Dir: o.KDSCache, Offline: o.Offline}
-	if client.Dir == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return nil, nil, fmt.Errorf("cache folder: %w", err)
-		}
-		client.Dir = filepath.Join(base, "omega", "kds")
+	client, err := kdsClient(o)
+	if err != nil {
+		return nil, nil, err
 	}
 	bar := e.progress("asking for the certificate of the chip's key")
 	bar.Set(0, 0)

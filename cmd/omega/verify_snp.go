@@ -14,12 +14,12 @@ import (
 )
 
 // verifySNPUsage is the one line of `omega verify snp`'s arguments.
-const verifySNPUsage = "--report F (--vcek F|--vlek F) [--ask F --ark F] [--policy F] [--at RFC3339] [--allow-emulated ROOT] [--json]"
+const verifySNPUsage = "--report F (--vcek F|--vlek F) [--ask F --ark F] [--policy F] [--crl F] [--at RFC3339] [--allow-emulated ROOT] [--json]"
 
 // snpOptions say which raw report is verified, by which certificates.
 type snpOptions struct {
 	Report, VCEK, VLEK, ASK, ARK string
-	Policy, At, Emulated         string
+	Policy, At, Emulated, CRL    string
 }
 
 // snpOutcome is what `omega verify snp` prints.
@@ -66,6 +66,7 @@ func runVerifySNP(e *env, args []string) error {
 	flags.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON); without it, only signature, chain and certificate are checked")
 	flags.StringVar(&o.At, "at", "", "the time at which certificates must be valid (default now)")
 	flags.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root instead of AMD's")
+	flags.StringVar(&o.CRL, "crl", "", "AMD's list of revoked certificates (DER or PEM); it must name none of the chain")
 	asJSON := flags.Bool("json", false, "print JSON")
 	rest, err := parseMixed(flags, args)
 	if err != nil {
@@ -137,6 +138,9 @@ func (o *snpOptions) chain() (c snp.Chain, err error) {
 	}
 	if err == nil && o.ARK != "" {
 		c.ARK, err = readCertificate(o.ARK)
+	}
+	if err == nil {
+		c.CRL, err = readCRL(o.CRL)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", attest.ErrCollateral, err)
