@@ -37,6 +37,7 @@ type verifyOptions struct {
 	MinSVN      uint
 	Policy      string // appraisal policy; empty: the default one
 	Offline     bool   // no network for certificates
+	CallerKey   string // private key of a caller that the platform's policy names
 	CRL         bool   // demand AMD's revocation list
 	KDS         string // AMD's certificate service or a mirror; empty: AMD's
 	KDSCache    string // empty: in the user's cache folder
@@ -111,6 +112,7 @@ func (o *verifyOptions) flags(fs *flag.FlagSet) {
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
 	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
+	fs.StringVar(&o.CallerKey, "caller-key", "", "private key (PEM, P-256) of a caller that the platform's policy names: shows its agents")
 	fs.BoolVar(&o.CRL, "crl", false, "demand AMD's list of revoked certificates; without it, one that is kept is used")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
 	fs.StringVar(&o.Have, "have", "", "file that remembers what was appraised, so that a platform need not show it again")
@@ -209,7 +211,11 @@ func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Param
 		if _, err := rand.Read(p.Nonce[:]); err != nil {
 			return nil, err
 		}
-		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p))
+		caller, err := callerCertificate(o.CallerKey)
+		if err != nil {
+			return nil, err
+		}
+		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), caller)
 		p.TLSKey = key
 		return raw, err
 	}

@@ -58,7 +58,7 @@ func patiently(ctx context.Context, ask func() (*http.Response, error)) (*http.R
 // askPlatform asks a platform for evidence over a fresh connection, and returns
 // it with the SHA-256 of the public key at the connection's other end. Nobody
 // vouches for the certificate: the evidence must name that key.
-func askPlatform(ctx context.Context, e *env, platform string, ask attest.Request) ([]byte, *[32]byte, error) {
+func askPlatform(ctx context.Context, e *env, platform string, ask attest.Request, caller []tls.Certificate) ([]byte, *[32]byte, error) {
 	u, err := url.Parse(platform)
 	if err != nil || u.Host == "" || u.User != nil {
 		return nil, nil, fmt.Errorf("%s: want https://HOST[:PORT]", platform)
@@ -75,7 +75,7 @@ func askPlatform(ctx context.Context, e *env, platform string, ask attest.Reques
 			Proxy:                  http.ProxyFromEnvironment,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
-			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: caller},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
 	}
