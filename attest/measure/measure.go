@@ -44,7 +44,10 @@ func LaunchDigest(in Input) ([48]byte, error) {
 // LaunchDigests are the MEASUREMENTs of machines launched from in with 1, 2 and
 // so on up to in.VCPUs vCPUs: each vCPU extends the digest of the machine
 // without it.
-func LaunchDigests(in Input) ([][48]byte, error) {
+func LaunchDigests(in Input) ([][48]byte, error) { return in.launch(&gctx{}) }
+
+// launch adds every page of the machine to g.
+func (in *Input) launch(g *gctx) ([][48]byte, error) {
 	fw, err := parseFirmware(in.OVMF)
 	if err != nil {
 		return nil, err
@@ -60,9 +63,8 @@ func LaunchDigests(in Input) ([][48]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var g gctx
 	g.data(pageNormal, fw.base(), fw.image)
-	if err := g.metadata(&in, fw); err != nil {
+	if err := g.metadata(in, fw); err != nil {
 		return nil, err
 	}
 	g.data(pageVMSA, vmsaGPA, vmsa(start, resetBSP, in.GuestFeatures))

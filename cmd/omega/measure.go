@@ -11,10 +11,12 @@ import (
 
 	"omega/attest"
 	"omega/attest/measure"
+	"omega/attest/snp"
+	"omega/images"
 )
 
 // measureUsage is the one line of `omega measure`'s arguments.
-const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 | --diff A B [--in MANIFEST] | " + pcrUsage
+const measureUsage = "--ovmf F [--kernel F [--initrd F] [--cmdline S]] --vcpus N --vcpu-type EPYC-Milan --vmm qemu|ec2|gce --guest-features 0x1 [--igvm OUT] | --diff A B [--in MANIFEST] | " + pcrUsage
 
 // maxPart bounds a kernel or an initrd.
 const maxPart = 4 << 30
@@ -33,6 +35,7 @@ func runMeasure(_ context.Context, e *env, args []string) error {
 	cpu := fs.String("vcpu-type", "", "QEMU's name of the CPU model, such as EPYC-Milan")
 	vmm := fs.String("vmm", "qemu", "qemu, ec2 or gce")
 	features := fs.String("guest-features", "0x1", "SEV_FEATURES of the VMSA")
+	igvm := fs.String("igvm", "", "experimental: write the machine as an IGVM `file` too, which has this launch digest")
 	asJSON := fs.Bool("json", false, "print JSON")
 	diff := fs.Bool("diff", false, "say why two manifests (or two launch digests that one manifest has) differ")
 	in := fs.String("in", "", "the `manifest` that the launch digests of --diff are looked up in")
@@ -60,11 +63,25 @@ func runMeasure(_ context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *igvm != "" {
+		if err := writeIGVM(*igvm, input); err != nil {
+			return err
+		}
+	}
 	if *asJSON {
 		return json.NewEncoder(e.Stdout).Encode(map[string]any{"launch_digest": attest.Bytes48(digest)})
 	}
 	fmt.Fprintf(e.Stdout, "%x\n", digest)
 	return nil
+}
+
+// writeIGVM writes the machine as an IGVM file.
+func writeIGVM(path string, in measure.Input) error {
+	b, err := measure.IGVM(in, uint64(snp.PolicyStrict))
+	if err != nil {
+		return err
+	}
+	return images.WriteFile(path, b)
 }
 
 func readParts(in *measure.Input, ovmf, kernel, initrd string) (err error) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,7 +27,14 @@ func TestMeasurePrintsTheLaunchDigest(t *testing.T) {
 	if code != exitOK || strings.TrimSpace(out) != "9c96dee4a68d83f9ddaec6d67894232d8ed6b419121c82f51453f955a24a767fcc6c68dd54ed6d25bbf608877788a8fe" {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, out, words)
 	}
+	file := filepath.Join(t.TempDir(), "machine.igvm")
+	code, out, words = omega(t, "measure", "--ovmf", ovmf, "--vcpus", "2", "--vcpu-type", "EPYC-Milan", "--igvm", file)
+	// A loader takes the file apart in package measure's tests.
+	if b, err := os.ReadFile(file); code != exitOK || err != nil || !bytes.HasPrefix(b, []byte("IGVM")) || len(out) != 97 {
+		t.Errorf("exit %d, %v, stdout %q, stderr %q", code, err, out, words)
+	}
 	for name, args := range map[string][]string{
+		"an IGVM file for GCE":         {"--ovmf", ovmf, "--vcpu-type", "EPYC", "--vmm", "gce", "--igvm", file},
 		"no firmware":                  {"--vcpus", "1", "--vcpu-type", "EPYC-v4"},
 		"an unknown CPU":               {"--ovmf", ovmf, "--vcpu-type", "Opteron"},
 		"features that are no number":  {"--ovmf", ovmf, "--vcpu-type", "EPYC", "--guest-features", "x"},
