@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -53,11 +54,11 @@ func predictedPCRs(a *images.Artifacts) ([]images.PCR, error) {
 	}
 	var list []images.PCR
 	for _, boot := range []measure.Boot{measure.DiskBoot, measure.DirectBoot} {
-		if boot == measure.DirectBoot && a.Sizes["initrd"] == 0 {
-			continue // a kernel by itself: only the launch digest covers how QEMU hands it over
-		}
 		for _, bank := range pcrBanks {
 			p, err := measure.PredictPCRs(uki, boot, bank.hash)
+			if errors.Is(err, measure.ErrKernelHandedOver) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
