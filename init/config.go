@@ -29,7 +29,7 @@ func parseConfig(_ context.Context, req parseRequest) (launchConfig, error) {
 	if err != nil {
 		return launchConfig{}, err
 	}
-	return launchConfig{DHCP: c.Network.DHCP, Mirror: c.Registry.Mirror, Dial: c.Dial, Deployments: c.Deployments, Revocations: c.Revocations}, nil
+	return launchConfig{DHCP: c.Network.DHCP, Mirror: c.Registry.Mirror, Dial: c.Dial, Deployments: c.Deployments, Releases: c.Releases, Revocations: c.Revocations}, nil
 }
 
 func getLease(ctx context.Context, req leaseRequest, socket *os.File) (lease, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"omega/attest"
+	"omega/attest/atls"
 	"omega/init/internal/front"
 	"omega/internal/wire"
 )
@@ -44,8 +46,8 @@ func runFront(ctx context.Context, c *child) error {
 	}
 	f := &frontChild{c: c, signer: signer, log: log, serving: make(chan error, 1)}
 	ended := make(chan error, 1)
-	start := func(ctx2 context.Context, _ nothing, l *os.File) (nothing, error) {
-		return f.start(ctx, ctx2, l)
+	start := func(ctx2 context.Context, req frontStart, l *os.File) (nothing, error) {
+		return f.start(ctx, ctx2, req, l)
 	}
 	go func() {
 		ended <- serveAll(ctx, c, map[string]map[string]wire.Handler{
@@ -62,7 +64,7 @@ func runFront(ctx context.Context, c *child) error {
 
 // start makes the keys, tells the signer and begins to serve on the socket that
 // PID 1 opened. It returns once clients are answered; life is how long to serve.
-func (f *frontChild) start(life, ctx context.Context, socket *os.File) (nothing, error) {
+func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os.File) (nothing, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.started || socket == nil {
@@ -93,9 +95,44 @@ func (f *frontChild) start(life, ctx context.Context, socket *os.File) (nothing,
 	}
 	go f.renew(life, id)
 	f.started = true
-	server := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Callers: callers, Log: f.c.log}
-	go func() { f.serving <- front.Serve(life, listener, id, server.Handler(), f.c.log) }()
+	routes := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Callers: callers, Log: f.c.log}
+	service := &front.Service{Identity: id, Handler: routes.Handler(), Log: f.c.log}
+	if service.Peers, err = f.peers(id, callers, req.Releases); err != nil {
+		return nothing{}, err
+	}
+	go func() { f.serving <- service.Serve(life, listener) }()
 	return nothing{}, nil
+}
+
+// peers are the platforms that this image talks to: those that its measured
+// trust roots accept. Most images have none.
+func (f *frontChild) peers(id *front.Identity, callers *front.Callers, releases []json.RawMessage) (*front.Peers, error) {
+	roots, err := readBounded(rootsFile)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := atls.ParseTrust(roots)
+	if err != nil || trust == nil {
+		return nil, err
+	}
+	envelopes := make([][]byte, len(releases))
+	for i := range releases {
+		envelopes[i] = releases[i]
+	}
+	appraiser, skipped, err := trust.Appraiser(envelopes)
+	if err != nil {
+		return nil, err
+	}
+	for _, why := range skipped {
+		f.c.log.Warn("peers: a release is left out", "error", why)
+	}
+	return &front.Peers{
+		Own: atls.Platform{Certificate: id.Certificate, Evidence: func(ctx context.Context, nonce [32]byte) ([]byte, error) {
+			return f.evidence(front.WithVisible(ctx, callers.Anybody()), attest.Request{Version: attest.RequestVersion, Nonce: nonce})
+		}},
+		Appraiser: appraiser,
+		Log:       f.c.log,
+	}, nil
 }
 
 // certify gives the TLS key a certificate with evidence as of now.

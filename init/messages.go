@@ -48,6 +48,7 @@ type launchConfig struct {
 	Dial        map[string]string `json:"dial"`                  // "host:port" -> "ip:port"
 	Deployments []json.RawMessage `json:"deployments"`           // DSSE envelopes, still foreign
 	Revocations json.RawMessage   `json:"revocations,omitempty"` // a DSSE envelope, or nothing
+	Releases    []json.RawMessage `json:"releases"`              // DSSE envelopes, still foreign
 }
 
 // leaseRequest asks for a DHCP lease over the socket beside it.
@@ -99,6 +100,12 @@ type logStart struct {
 	LogKey       attest.Bytes32 `json:"log_key"`
 	PolicyDigest attest.Bytes32 `json:"policy_digest"`
 	Disk         bool           `json:"disk"`
+}
+
+// frontStart goes with one file: the listening socket. Releases are signed
+// manifests of peers, still foreign.
+type frontStart struct {
+	Releases []json.RawMessage `json:"releases"`
 }
 
 // gatewayStart configures the gateway; it reads the measured policy itself.

@@ -81,7 +81,7 @@ func (g *guest) startFront(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := g.call(ctx, "front", opStart, nothing{}, nil, l); err != nil {
+	if err := g.call(ctx, "front", opStart, frontStart{Releases: g.config.Releases}, nil, l); err != nil {
 		return err
 	}
 	// Evidence names a checkpoint, so there is none before the first entry.

@@ -28,6 +28,9 @@ var ErrTLS = fmt.Errorf("%w: the TLS connection", attest.ErrSignature)
 type Appraiser struct {
 	// Params are those of the verifier, but for nonce, key and time.
 	Params verifier.Params
+	// Releases, if not nil, are the releases that peers may run, in place of
+	// Params.Manifest.
+	Releases []*attest.Manifest
 	// MaxAge is how old the evidence in a certificate may be; zero means
 	// attest.CertificateMaxAge.
 	MaxAge time.Duration
@@ -69,7 +72,11 @@ func (a *Appraiser) connection(s tls.ConnectionState, sessionFollows bool) (*att
 	if now.After(leaf.NotAfter) { // the start is not checked: the evidence's age is
 		return refused, fmt.Errorf("%w: the certificate expired on %s", attest.ErrSignature, leaf.NotAfter.Format(time.RFC3339))
 	}
-	p := verifier.CertificateParams{Params: a.Params, Key: keyOf(leaf), MaxAge: a.MaxAge, SessionFollows: sessionFollows}
+	params, err := a.params(c.Report)
+	if err != nil {
+		return refused, err
+	}
+	p := verifier.CertificateParams{Params: params, Key: keyOf(leaf), MaxAge: a.MaxAge, SessionFollows: sessionFollows}
 	p.Now = now
 	return verifier.AppraiseCertificate(c, p)
 }

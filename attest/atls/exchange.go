@@ -190,7 +190,10 @@ func (a *Appraiser) appraise(raw []byte, nonce, key [32]byte) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", attest.ErrSignature, err)
 	}
-	p := a.Params
+	p, err := a.params(e.Report)
+	if err != nil {
+		return nil, err
+	}
 	p.Nonce, p.TLSKey, p.Now, p.Known = nonce, &key, a.now(), nil
 	r, err := verifier.Appraise(e, p)
 	return &Peer{Evidence: e, Result: r}, err

@@ -52,7 +52,10 @@ func TestTheCertificateCarriesTheKeyAndItsEvidence(t *testing.T) {
 	l := loopback(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, l, id, testFront().Handler(), slog.New(slog.DiscardHandler)) }()
+	go func() {
+		s := &Service{Identity: id, Handler: testFront().Handler(), Log: slog.New(slog.DiscardHandler)}
+		served <- s.Serve(ctx, l)
+	}()
 
 	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer client.CloseIdleConnections()

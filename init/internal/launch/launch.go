@@ -27,6 +27,8 @@ const (
 	MaxConfig = 64 << 10
 	// maxDeployments bounds the deployments of one config.
 	maxDeployments = 256
+	// maxReleases bounds the manifests of peers.
+	maxReleases = 16
 	// maxDial bounds the routing table.
 	maxDial = 256
 )
@@ -61,6 +63,9 @@ type Config struct {
 	Registry    Registry          `json:"registry"`
 	Dial        map[string]string `json:"dial"`
 	Deployments []json.RawMessage `json:"deployments"`
+	// Releases are signed release manifests of platforms that this one may talk
+	// to, in DSSE envelopes.
+	Releases []json.RawMessage `json:"releases"`
 	// Revocations is a signed revocation list in its DSSE envelope.
 	Revocations json.RawMessage `json:"revocations,omitempty"`
 }
@@ -94,6 +99,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("version %.40q, want %q", c.Version, Version)
 	case len(c.Deployments) > maxDeployments:
 		return fmt.Errorf("%d deployments are more than %d", len(c.Deployments), maxDeployments)
+	case len(c.Releases) > maxReleases:
+		return fmt.Errorf("%d releases are more than %d", len(c.Releases), maxReleases)
 	case len(c.Dial) > maxDial:
 		return fmt.Errorf("%d dial entries are more than %d", len(c.Dial), maxDial)
 	}
@@ -105,12 +112,19 @@ func (c *Config) validate() error {
 			return err
 		}
 	}
+	if err := objects("deployment", c.Deployments); err != nil {
+		return err
+	}
 	if len(c.Revocations) > 0 && c.Revocations[0] != '{' {
 		return errors.New("revocations are not an object")
 	}
-	for i, d := range c.Deployments {
+	return objects("release", c.Releases)
+}
+
+func objects(name string, list []json.RawMessage) error {
+	for i, d := range list {
 		if len(d) == 0 || d[0] != '{' {
-			return fmt.Errorf("deployment %d is not an object", i)
+			return fmt.Errorf("%s %d is not an object", name, i)
 		}
 	}
 	return nil

@@ -57,6 +57,8 @@ func TestParseRefusesWhatIsNotExactlyAConfig(t *testing.T) {
 		{"dial to a name", body(`"dial":{"files.example:443":"other.example:443"}`)},
 		{"dial to port 0", body(`"dial":{"files.example:443":"10.0.2.2:0"}`)},
 		{"a deployment that is text", body(`"deployments":["x"]`)},
+		{"a release that is text", body(`"releases":["x"]`)},
+		{"too many releases", body(`"releases":[` + many(maxReleases+1, func(int) string { return `{}` }) + `]`)},
 		{"a deployment that is null", body(`"deployments":[null]`)},
 		{"too many deployments", body(`"deployments":[` + many(maxDeployments+1, func(int) string { return `{}` }) + `]`)},
 		{"too many routes", body(`"dial":{` + many(maxDial+1, func(i int) string { return fmt.Sprintf(`"h%d:1":"10.0.2.2:1"`, i) }) + `}`)},
