@@ -135,7 +135,7 @@ func TestEveryModuleOfTheTreeIsScanned(t *testing.T) {
 	for _, m := range vulnModules {
 		have[filepath.Join(root, m.dir, "go.mod")] = true
 		b, err := os.ReadFile(filepath.Join(root, m.dir, "go.mod"))
-		if err != nil || !strings.HasPrefix(string(b), "module "+strings.TrimPrefix(m.product, "pkg:golang/")+"\n") {
+		if err != nil || !strings.Contains("\n"+string(b), "\nmodule "+strings.TrimPrefix(m.product, "pkg:golang/")+"\n") {
 			t.Errorf("%s is not module %s: %v", m.dir, m.product, err)
 		}
 	}
