@@ -176,25 +176,17 @@ func (f *frontChild) evidence(ctx context.Context, r attest.Request) ([]byte, er
 	var reply evidenceReply
 	req := evidenceRequest{Nonce: r.Nonce, Visible: front.Visible(ctx), Have: r.Have, Open: r.Open}
 	files, err := f.signer.Call(ctx, opEvidence, req, &reply)
-	defer func() {
-		for _, f := range files {
-			_ = f.Close()
-		}
-	}()
-	switch {
-	case err != nil:
-		return nil, err
-	case !reply.Found:
-		return nil, front.ErrNotFound
-	case len(files) != 1:
-		return nil, errors.New("evidence: an answer without its file")
-	}
-	return readFile(files[0])
+	return oneFile(files, reply.Found, err)
 }
 
 func (f *frontChild) logFile(ctx context.Context, path string) ([]byte, error) {
 	var reply readReply
 	files, err := f.log.Call(ctx, opRead, readRequest{Path: path}, &reply)
+	return oneFile(files, reply.Found, err)
+}
+
+// oneFile reads the one file that a sibling's answer came with, and closes it.
+func oneFile(files []*os.File, found bool, err error) ([]byte, error) {
 	defer func() {
 		for _, f := range files {
 			_ = f.Close()
@@ -203,10 +195,10 @@ func (f *frontChild) logFile(ctx context.Context, path string) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case !reply.Found:
+	case !found:
 		return nil, front.ErrNotFound
 	case len(files) != 1:
-		return nil, errors.New("log: an answer without its file")
+		return nil, errors.New("an answer without its file")
 	}
 	return readFile(files[0])
 }
