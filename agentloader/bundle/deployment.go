@@ -36,7 +36,7 @@ func ParseDeployment(raw []byte) (*Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return env.deployment()
+	return deploymentIn(env)
 }
 
 // VerifyDeployment verifies that at least one of keys signed the deployment, and returns it with the
@@ -47,18 +47,18 @@ func VerifyDeployment(raw []byte, keys []Key) (*Deployment, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, err := env.verify(keys)
+	ids, err := signersOf(env, keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := env.deployment()
+	d, err := deploymentIn(env)
 	if err != nil {
 		return nil, nil, err
 	}
 	return d, ids, nil
 }
 
-func (e *Envelope) deployment() (*Deployment, error) {
+func deploymentIn(e *Envelope) (*Deployment, error) {
 	d := new(Deployment)
 	about, err := parseStatement(e.Payload, PredicateDeployment, d)
 	if err != nil {

@@ -1,66 +1,25 @@
 package bundle
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
 
-	"omega/internal/strictjson"
+	"omega/internal/dsse"
 )
 
-// Envelope is a DSSE envelope (secure-systems-lab/dsse v1.0.2, envelope.md). Its byte strings are
-// standard base64 in JSON.
-type Envelope struct {
-	PayloadType string      `json:"payloadType"`
-	Payload     []byte      `json:"payload"`
-	Signatures  []Signature `json:"signatures"`
-}
+// An Envelope is a DSSE envelope; here it is always one of an in-toto statement.
+type Envelope = dsse.Envelope
 
-// Signature is one signature of an envelope. KeyID is a hint and is never believed.
-type Signature struct {
-	KeyID string `json:"keyid,omitempty"`
-	Sig   []byte `json:"sig"`
-}
+// Signature is one signature of an envelope.
+type Signature = dsse.Signature
 
-// maxSignatures bounds the work that one envelope can cause.
-const maxSignatures = 8
-
-// PAE is the byte string that a DSSE signature covers (dsse v1.0.2, protocol.md).
-func PAE(payloadType string, payload []byte) []byte {
-	b := []byte("DSSEv1 ")
-	b = strconv.AppendInt(b, int64(len(payloadType)), 10)
-	b = append(b, ' ')
-	b = append(b, payloadType...)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(len(payload)), 10)
-	b = append(b, ' ')
-	return append(b, payload...)
-}
+// PAE is the byte string that a DSSE signature covers.
+func PAE(payloadType string, payload []byte) []byte { return dsse.PAE(payloadType, payload) }
 
 // ParseEnvelope reads a DSSE envelope of an in-toto statement.
-func ParseEnvelope(b []byte) (*Envelope, error) {
-	e := new(Envelope)
-	if err := strictjson.Decode(b, e, strictjson.Limits{MaxBytes: MaxSignature}); err != nil {
-		return nil, fmt.Errorf("envelope: %w", err)
-	}
-	if err := e.check(); err != nil {
-		return nil, err
-	}
-	return e, nil
-}
+func ParseEnvelope(b []byte) (*Envelope, error) { return dsse.Parse(b, TypePayload, MaxSignature) }
 
-func (e *Envelope) check() error {
-	if e.PayloadType != TypePayload {
-		return fmt.Errorf("envelope: payload type %.80q, not %q", e.PayloadType, TypePayload)
-	}
-	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
-		return fmt.Errorf("envelope: %d signatures", len(e.Signatures))
-	}
-	return nil
-}
-
-// verify returns the IDs of the keys that made one of the signatures, each once and at least one.
-func (e *Envelope) verify(keys []Key) ([]string, error) {
+// signersOf returns the IDs of the keys that made one of the signatures, each once and at least one.
+func signersOf(e *Envelope, keys []Key) ([]string, error) {
 	message := PAE(e.PayloadType, e.Payload)
 	var ids []string
 	for _, k := range keys {

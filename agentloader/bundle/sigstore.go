@@ -49,7 +49,7 @@ func VerifyBundle(raw []byte, digest Digest, keys []Key) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
-	ids, err := env.verify(keys)
+	ids, err := signersOf(env, keys)
 	if err != nil {
 		return Signed{}, err
 	}
@@ -88,7 +88,7 @@ func parseSigstore(raw []byte) (*Envelope, error) {
 	if len(b.Envelope.Signatures) != 1 {
 		return nil, fmt.Errorf("sigstore bundle: %d signatures", len(b.Envelope.Signatures))
 	}
-	if err := b.Envelope.check(); err != nil {
+	if err := b.Envelope.Check(TypePayload); err != nil {
 		return nil, fmt.Errorf("sigstore bundle: %w", err)
 	}
 	return b.Envelope, nil

@@ -50,13 +50,22 @@ func Parse(b []byte, payloadType string, limit int) (*Envelope, error) {
 	if err := strictjson.Decode(b, e, strictjson.Limits{MaxBytes: limit}); err != nil {
 		return nil, fmt.Errorf("envelope: %w", err)
 	}
-	if e.PayloadType != payloadType {
-		return nil, fmt.Errorf("envelope: payload type %.80q, not %q", e.PayloadType, payloadType)
-	}
-	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
-		return nil, fmt.Errorf("envelope: %d signatures", len(e.Signatures))
+	if err := e.Check(payloadType); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+// Check reports whether an envelope that was read as part of something else is
+// about a payload of that type and has a sensible number of signatures.
+func (e *Envelope) Check(payloadType string) error {
+	if e.PayloadType != payloadType {
+		return fmt.Errorf("envelope: payload type %.80q, not %q", e.PayloadType, payloadType)
+	}
+	if len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures {
+		return fmt.Errorf("envelope: %d signatures", len(e.Signatures))
+	}
+	return nil
 }
 
 // A Key is an ECDSA P-256 public key.
