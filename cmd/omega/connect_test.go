@@ -41,7 +41,7 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{platform: newPlatform(t)}
 	h.restart(t)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return h.cert.Load(), nil
 	}})
 	if err != nil {
@@ -52,6 +52,11 @@ func newHouse(t *testing.T) *house {
 	mux.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Strict-Transport-Security", "max-age=1")
 		_, _ = io.WriteString(w, "hello "+r.Host+r.Header.Get("Origin"))
+	})
+	mux.HandleFunc("/whoami", func(w http.ResponseWriter, r *http.Request) {
+		for _, c := range r.TLS.PeerCertificates {
+			_, _ = w.Write(c.RawSubjectPublicKeyInfo)
+		}
 	})
 	mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "first\n")
@@ -180,6 +185,23 @@ func TestAnOrdinaryClientReachesAVerifiedPlatform(t *testing.T) {
 	if c, err := net.Dial("tcp", strings.TrimPrefix(local, "http://")); err == nil {
 		c.Close()
 		t.Error("it listens after its end")
+	}
+}
+
+func TestRequestsGoAsTheCallerWhoseKeyIsGiven(t *testing.T) {
+	h := newHouse(t)
+	local, _, _ := startConnect(t, h.args())
+	if _, body := getLocal(t, local+"/whoami"); body != "" {
+		t.Error("without a key the platform is told one")
+	}
+	path, key := writeCallerKey(t, elliptic.P256())
+	want, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, _, _ = startConnect(t, h.args("--caller-key", path))
+	if _, body := getLocal(t, local+"/whoami"); body != string(want) {
+		t.Error("the platform is not told the caller's key")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -52,11 +53,12 @@ type logOptions struct {
 	MinSize  uint64
 	Previous []provenance.Checkpoint
 	Each     func(provenance.Item) error
+	Caller   []tls.Certificate // who asks a platform; none: anybody
 }
 
 // verifyLog proves a whole log. Its error carries the exit code.
 func verifyLog(ctx context.Context, e *env, o logOptions) (*provenance.Summary, error) {
-	src, err := logSource(ctx, o.From, o.Origin)
+	src, err := logSource(ctx, o.From, o.Origin, o.Caller)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +99,7 @@ type logFlags struct {
 	origin   *string
 	minSize  *uint64
 	previous *string
+	caller   *string
 	json     *bool
 }
 
@@ -110,6 +113,7 @@ func newLogFlags(e *env) *logFlags {
 		origin:   fs.String("origin", "", "the log's origin, omega/<boot id>"),
 		minSize:  fs.Uint64("min-size", 0, "refuse a log with fewer entries than were seen before"),
 		previous: fs.String("previous", "", "`file` with a checkpoint that was seen before; the log must continue it"),
+		caller:   callerFlag(fs),
 		json:     fs.Bool("json", false, "data as JSON"),
 	}
 }
@@ -121,6 +125,9 @@ func (f *logFlags) options(e *env, args []string) (logOptions, error) {
 		return logOptions{}, err
 	}
 	o := logOptions{From: from, Origin: *f.origin, MinSize: *f.minSize}
+	if o.Caller, err = callerCertificate(*f.caller); err != nil {
+		return logOptions{}, err
+	}
 	if err := f.findKey(e, &o); err != nil {
 		return logOptions{}, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 func runLogExport(ctx context.Context, e *env, args []string) error {
 	set := e.flags("log")
 	out := set.String("out", "", "`folder` that does not exist yet")
+	callerKey := callerFlag(set)
 	from, err := oneArgument(set, args)
 	if err != nil {
 		return err
@@ -23,7 +25,11 @@ func runLogExport(ctx context.Context, e *env, args []string) error {
 	if *out == "" {
 		return errors.New("omega log export: --out DIR is needed")
 	}
-	size, err := exportLog(ctx, e, from, *out)
+	caller, err := callerCertificate(*callerKey)
+	if err != nil {
+		return err
+	}
+	size, err := exportLog(ctx, e, from, *out, caller)
 	if err != nil {
 		return logExit(err)
 	}
@@ -33,8 +39,8 @@ func runLogExport(ctx context.Context, e *env, args []string) error {
 
 // exportLog copies a log and, from a platform, its evidence. A copy that breaks
 // off leaves no folder of that name behind.
-func exportLog(ctx context.Context, e *env, from, out string) (uint64, error) {
-	src, err := logSource(ctx, from, "")
+func exportLog(ctx context.Context, e *env, from, out string, caller []tls.Certificate) (uint64, error) {
+	src, err := logSource(ctx, from, "", caller)
 	if err != nil {
 		return 0, err
 	}
@@ -47,7 +53,7 @@ func exportLog(ctx context.Context, e *env, from, out string) (uint64, error) {
 	}
 	defer os.RemoveAll(tmp)
 	// Before the log, so that the log must continue the evidence's checkpoint.
-	if err := copyEvidence(ctx, from, tmp); err != nil {
+	if err := copyEvidence(ctx, from, tmp, caller); err != nil {
 		return 0, err
 	}
 	size, err := copyLog(ctx, e, src, tmp)
@@ -90,7 +96,7 @@ func copyLog(ctx context.Context, e *env, src provenance.Source, dir string) (ui
 
 // copyEvidence puts a platform's evidence beside its log. Other places that
 // serve a log have none.
-func copyEvidence(ctx context.Context, from, dir string) error {
+func copyEvidence(ctx context.Context, from, dir string, caller []tls.Certificate) error {
 	base, err := logURL(from)
 	if err != nil {
 		return err
@@ -106,7 +112,7 @@ func copyEvidence(ctx context.Context, from, dir string) error {
 		}
 		return writeUnder(dir, evidenceFile, b)
 	}
-	b, err := fetchEvidence(ctx, base)
+	b, err := fetchEvidence(ctx, base, caller)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

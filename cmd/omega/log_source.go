@@ -31,12 +31,11 @@ var errUnreachable = errors.New("log is not reachable")
 const (
 	evidencePath = "/.well-known/omega/evidence"
 	evidenceFile = "evidence.json"
-	maxEvidence  = 4 << 20
 )
 
 // logSource opens a folder, a log disk or a URL. A URL without a path is a
 // platform's; of a disk it is the log with that origin, or the last one.
-func logSource(ctx context.Context, from, origin string) (provenance.Source, error) {
+func logSource(ctx context.Context, from, origin string, caller []tls.Certificate) (provenance.Source, error) {
 	base, err := logURL(from)
 	if err != nil {
 		return nil, err
@@ -51,7 +50,7 @@ func logSource(ctx context.Context, from, origin string) (provenance.Source, err
 		}
 		return diskSource(ctx, from, origin)
 	}
-	client := logClient()
+	client := logClient(caller)
 	return provenance.SourceFunc(func(ctx context.Context, path string) ([]byte, error) {
 		return fetch(ctx, client, base.JoinPath(path).String(), provenance.MaxFile)
 	}), nil
@@ -87,11 +86,11 @@ func logURL(from string) (*url.URL, error) {
 
 // logClient reads from a platform whose certificate nobody vouches for: what
 // it serves is ciphertext below a signature, and that signature is checked.
-func logClient() *http.Client {
+func logClient(caller []tls.Certificate) *http.Client {
 	return &http.Client{
 		Timeout: time.Minute,
 		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: caller},
 			ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
@@ -111,6 +110,8 @@ func fetch(ctx context.Context, c *http.Client, where string, limit int64) ([]by
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, fmt.Errorf("%w: %s answered %s: the log is for callers whom the platform's policy names: give --caller-key", errUnreachable, where, resp.Status)
 	case http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", where, fs.ErrNotExist)
 	default:
@@ -128,12 +129,12 @@ func fetch(ctx context.Context, c *http.Client, where string, limit int64) ([]by
 
 // fetchEvidence asks the platform that serves a log for fresh evidence. It is
 // stored, not judged: `omega verify` does that.
-func fetchEvidence(ctx context.Context, base *url.URL) ([]byte, error) {
+func fetchEvidence(ctx context.Context, base *url.URL, caller []tls.Certificate) ([]byte, error) {
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
 	u := *base
 	u.Path, u.RawQuery = evidencePath, "nonce="+hex.EncodeToString(nonce)
-	return fetch(ctx, logClient(), u.String(), maxEvidence)
+	return fetch(ctx, logClient(caller), u.String(), attest.MaxEvidence)
 }
 
 // besideLog is the evidence in an exported log, empty where there is none.

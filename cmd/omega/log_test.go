@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"io/fs"
@@ -194,6 +196,30 @@ func TestALogIsExportedVerifiedAndShown(t *testing.T) {
 	}
 	if strings.Contains(out, "\x1b") {
 		t.Error("show passes an agent's control characters to the terminal")
+	}
+}
+
+func TestALogForCallersIsReadWithTheirKey(t *testing.T) {
+	l := newTestLog(t, testEntries()...)
+	path, key := writeCallerKey(t, elliptic.P256())
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := r.TLS.PeerCertificates; len(c) != 1 || !key.PublicKey.Equal(c[0].PublicKey) {
+			http.Error(w, "who is this?", http.StatusUnauthorized)
+			return
+		}
+		l.ServeHTTP(w, r)
+	}))
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}
+	s.StartTLS()
+	defer s.Close()
+	for _, verb := range [][]string{{"verify", s.URL, "--log-key", l.logKey()}, {"export", s.URL, "--out", filepath.Join(t.TempDir(), "copy")}} {
+		args := append([]string{"log"}, verb...)
+		if code, _, words := omega(t, args...); code != exitCollateral || !strings.Contains(words, "--caller-key") {
+			t.Errorf("%s as nobody: exit %d: %s", verb[0], code, words)
+		}
+		if code, _, words := omega(t, append(args, "--caller-key", path)...); code != exitOK {
+			t.Errorf("%s as a caller: exit %d: %s", verb[0], code, words)
+		}
 	}
 }
 

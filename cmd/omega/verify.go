@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--have F] [--open KIND:NAME --instance I] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--crl] [--have F] [--open KIND:NAME --instance I] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {

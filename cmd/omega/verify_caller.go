@@ -8,10 +8,16 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"math/big"
 	"time"
 )
+
+// callerFlag is --caller-key of the verbs that read from a platform.
+func callerFlag(fs *flag.FlagSet) *string {
+	return fs.String("caller-key", "", "private key (PEM, P-256) of a caller that the platform's policy names")
+}
 
 // callerCertificate is a certificate for the private key in a PEM file; an empty
 // name is none. The policy of a platform names the key, so nobody else signs it,
