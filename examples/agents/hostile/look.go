@@ -90,10 +90,11 @@ func strayDescriptors() error {
 
 // devices must be the harmless few, whatever they are called.
 func devices() error {
-	harmless := map[uint64]bool{ // major << 8 | minor (Linux, admin-guide/devices.txt)
-		1<<8 | 3: true, 1<<8 | 5: true, 1<<8 | 7: true, 1<<8 | 8: true, 1<<8 | 9: true, // null, zero, full, random, urandom
-		5<<8 | 0: true, 5<<8 | 2: true, // tty, ptmx
-		10<<8 | 200: true, 10<<8 | 229: true, // tun and fuse: the sentry's own, of this sandbox
+	type number struct{ major, minor uint64 } // Linux, admin-guide/devices.txt
+	harmless := map[number]bool{
+		{1, 3}: true, {1, 5}: true, {1, 7}: true, {1, 8}: true, {1, 9}: true, // null, zero, full, random, urandom
+		{5, 0}: true, {5, 2}: true, // tty, ptmx
+		{10, 200}: true, {10, 229}: true, // tun and fuse: the sentry's own, of this sandbox
 	}
 	return filepath.WalkDir("/dev", func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -103,8 +104,11 @@ func devices() error {
 		if err != nil || info.Mode()&fs.ModeDevice == 0 {
 			return nil
 		}
-		if s, ok := info.Sys().(*syscall.Stat_t); ok && (harmless[s.Rdev] || s.Rdev>>8 == 136) { // 136: a terminal of one's own
-			return nil
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			n := number{s.Rdev >> 8 & 0xfff, s.Rdev & 0xff}
+			if harmless[n] || n.major == 136 { // a terminal of its own
+				return nil
+			}
 		}
 		return fmt.Errorf("%s is there", path)
 	})
