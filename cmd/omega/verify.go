@@ -140,7 +140,7 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed, Policy: o.Policy}
 	got, err := attest.ParseEvidence(raw)
 	if err != nil {
-		return nil, exit(exitSignature, err)
+		return nil, exit(exitSignature, fmt.Errorf("%w; next: ask again, and the platform itself: this is no evidence of Omega's, or it was changed on its way", err))
 	}
 	v.Evidence = p.Known.Fill(got)
 	if p.CRL, err = revocations(ctx, o, got, p.AMDRoots, p.Now); err != nil {
@@ -149,7 +149,7 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	whole, checks, err := endorsed(ctx, e, o, got, p.AMDRoots)
 	if err != nil {
 		v.Checks = checks
-		return v, err
+		return v, advise(v.Checks, err)
 	}
 	r, err := verifier.Appraise(whole, *p)
 	v.Verdict, v.Checks = r.Verdict, slices.Concat(r.Checks, checks, []attest.Check{m.check()})
@@ -161,7 +161,7 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	}
 	if err != nil {
 		v.Verdict = attest.VerdictRefused
-		return v, verifyExit(err)
+		return v, verifyExit(advise(v.Checks, err))
 	}
 	return v, memory.keep(whole, r, p)
 }
@@ -266,11 +266,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// verifyExit gives a refusal its exit code, and says what can be done.
+// verifyExit gives a refusal its exit code.
 func verifyExit(err error) error {
 	switch {
-	case errors.Is(err, verifier.ErrEmulated):
-		return exit(exitSignature, fmt.Errorf("%w; for a trial, accept it by name with --allow-emulated ROOT, where ROOT is the ark.pem that `omega boot` names: the verdict is then \"emulated\"", err))
 	case errors.Is(err, attest.ErrSignature):
 		return exit(exitSignature, err)
 	case errors.Is(err, attest.ErrCollateral):

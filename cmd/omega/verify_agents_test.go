@@ -230,7 +230,7 @@ func TestEachLieHasItsOwnMessageAndExitCode(t *testing.T) {
 			who.withAgents(t, p)
 			tt.change(t, p)
 			code, _, words := omega(t, "verify", p.URL, "--allow-emulated", p.root, "--manifest", p.manifest, "--manifest-unsigned")
-			if code != tt.want || !strings.Contains(words, tt.words) {
+			if code != tt.want || !strings.Contains(words, tt.words) || strings.Contains(words, "; next: ") != (code != exitOK) {
 				t.Errorf("exit %d, want %d; stderr %q", code, tt.want, words)
 			}
 		})
@@ -255,6 +255,9 @@ func TestWhatWasAppraisedIsRememberedInOneFile(t *testing.T) {
 	}
 	if code, out, _ := verify("--min-svn", "1"); code != exitOK || len(p.asked.Have) != 0 || strings.Contains(out, "whose report you appraised") {
 		t.Errorf("another appraisal: exit %d, %d digests named", code, len(p.asked.Have))
+	}
+	if code, out, _ := verify("--crl"); code != exitOK || len(p.asked.Have) != 0 || strings.Contains(out, "whose report you appraised") {
+		t.Errorf("where AMD's list is demanded: exit %d, %d digests named", code, len(p.asked.Have))
 	}
 	// The platform starts anew: what is remembered is of another boot.
 	p.lie = func(e *attest.Evidence) { e.Boot.HPKEKey[0]++ }

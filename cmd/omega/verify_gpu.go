@@ -162,7 +162,7 @@ func printGPU(w io.Writer, r *evidence.Result, asJSON bool) error {
 	}
 	var checks []attest.Check
 	for _, c := range r.Checks {
-		checks = append(checks, attest.Check(c))
+		checks = append(checks, attest.Check{Name: c.Name, Status: c.Status, Expected: c.Expected, Found: c.Found, Words: c.Words})
 	}
 	printChecks(w, checks)
 	return nil

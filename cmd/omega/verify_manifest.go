@@ -100,10 +100,13 @@ func checkManifestSignature(path string, manifest []byte, keyPath string) error 
 		return exit(exitCollateral, fmt.Errorf("signature of the manifest: %w", err))
 	}
 	if err := verifyManifestEnvelope(raw, manifest, key); err != nil {
-		return exit(exitSignature, fmt.Errorf("%s: %w", sigPath, err))
+		return exit(exitSignature, fmt.Errorf("%s: %w; next: %s", sigPath, err, manifestStep))
 	}
 	return nil
 }
+
+// manifestStep is what can be done about a manifest that is not the key's.
+const manifestStep = "get manifest and signature again from who released it, or name the key that signed it"
 
 // signaturePath is where the signature of the manifest at path lies.
 func signaturePath(path string) string { return strings.TrimSuffix(path, ".json") + ".dsse.json" }

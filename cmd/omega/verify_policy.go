@@ -42,5 +42,5 @@ func checkManifestKeys(path string, manifest []byte, keys [][]byte) error {
 			return nil
 		}
 	}
-	return exit(exitSignature, fmt.Errorf("%s: not signed by a manifest key of the appraisal policy: %w", sigPath, err))
+	return exit(exitSignature, fmt.Errorf("%s: not signed by a manifest key of the appraisal policy: %w; next: %s", sigPath, err, manifestStep))
 }

@@ -79,6 +79,9 @@ func printChecks(w io.Writer, checks []attest.Check) {
 			if c.Found != "" {
 				fmt.Fprintf(w, "  %-16s found %s\n", "", c.Found)
 			}
+			if c.Next != "" {
+				fmt.Fprintf(w, "  %-16s next: %s\n", "", c.Next)
+			}
 		}
 	}
 }

@@ -105,7 +105,7 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 	}
 	v, err := snp.Verify(raw, chain, roots, now)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; next: take report and certificate from one machine, unchanged, and see that the clock or --at is right", err)
 	}
 	out := &snpOutcome{Verdict: attest.VerdictVerified, Product: v.Product, Expires: v.Expires, Report: fieldsOf(v.Report), TCB: map[string]int{}}
 	if o.Emulated != "" {
@@ -177,10 +177,11 @@ func (o *snpOptions) appraise(out *snpOutcome, v *snp.Verified) error {
 	for _, words := range p.Relaxations() {
 		out.Checks = append(out.Checks, attest.Check{Name: "relaxed", Status: attest.NotProven, Words: words})
 	}
+	_ = advise(out.Checks, nil) // each check its step
 	for _, c := range out.Checks {
 		if c.Status == attest.Failed {
 			out.Verdict = attest.VerdictRefused
-			return fmt.Errorf("%w: %s: found %s, expected %s", attest.ErrMismatch, c.Name, c.Found, c.Expected)
+			return fmt.Errorf("%w: %s: found %s, expected %s; next: %s", attest.ErrMismatch, c.Name, c.Found, c.Expected, c.Next)
 		}
 	}
 	return nil

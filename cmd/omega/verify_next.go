@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"omega/attest"
+	"omega/attest/verifier"
+)
+
+// nextSteps is what a relying party can do about a check that failed, by the
+// check's name.
+var nextSteps = map[string]string{
+	"signature":         "send it nothing; see that the clock here is right and ask again, and if it stays so tell the operator: report or certificates are not what they should be",
+	"collateral":        "put the certificate where the message says, or let it be fetched, without --offline",
+	"report_data":       "send it nothing; ask the platform itself and not a copy: what is shown is not what was signed",
+	"nonce":             "ask the platform again; with a file, give the --nonce that it was asked with",
+	"tls_key":           "send nothing over this connection; reach the platform without a proxy that opens TLS",
+	"age":               "ask for evidence with a nonce of your own: omega verify",
+	"measurement":       "get the manifest of the release that it should run; `omega measure --diff A B` says how two releases differ, `omega measure` computes what another machine's digest has to be",
+	"host_data":         "have it launched with the launch config that you know, bound in HOST_DATA",
+	"launch_config":     "have it launched with such a launch config, bound in HOST_DATA",
+	"policy":            "get the manifest of the image that it should run, or have this one's launched",
+	"profile":           "get the manifest of the image that it should run, or have this one's launched",
+	"debug":             "have a profile without a shell launched; for a trial, allow_debug_profile in an appraisal policy accepts it",
+	"svn":               "have the newer release launched",
+	"expiry":            "get the manifest of a newer release, and have that launched",
+	"vmpl":              "ask a platform whose image runs at this level; vmpl in an appraisal policy names another",
+	"guest_policy":      "have it launched with a guest policy that denies these bits",
+	"guest_policy_bits": "have it launched with the guest policy that the appraisal policy demands",
+	"guest_svn":         "have a newer guest launched",
+	"tcb":               "have the host's firmware and microcode updated and committed, and the guest launched anew; min_tcb in an appraisal policy sets another floor",
+	"platform":          "have the host's firmware updated, so that it checks memory for aliases; allow_no_alias_check in an appraisal policy gives that up",
+	"platform_bits":     "have the host's settings changed to what the appraisal policy demands",
+	"id_key":            "have it launched with an ID block that such a key signed",
+	"author_key":        "have it launched with an ID block whose key such an author signed",
+	"agents":            "send it nothing; ask again, the platform itself and not a copy",
+	"agent":             "send this agent nothing; ask its author, or the principal named, for what is signed",
+	"log":               "send it nothing; ask again, the platform itself and not a copy",
+	"gpu":               "have it launched on a machine whose GPU is as demanded; the reference values for driver and VBIOS are given with --rim",
+	"gpu_session":       "ask again; if it stays so, have it launched on another machine",
+	"gpu_identity":      "send it nothing: the GPUs were exchanged since it booted",
+	"revoked":           "have what is revoked taken off the platform; get the newest list from those who sign it, and give it with --revoked",
+	"must_run":          "have the agent deployed, or look at its state in `omega log show`",
+	"must_not_run":      "ask a platform that was booted without it; where agents are not shown, ask with --caller-key",
+	"principals":        "have the part signed by the keys that your appraisal policy names, or add the principal's key to it",
+	"invocation":        "ask for the statement again, and for evidence of the boot that it is of",
+}
+
+// nextStep is never empty.
+func nextStep(name string) string {
+	if strings.HasPrefix(name, "agent ") {
+		name = "agent"
+	}
+	if step := nextSteps[name]; step != "" {
+		return step
+	}
+	return "send it nothing, and tell the operator"
+}
+
+// trialStep is what can be done about evidence of an emulated PSP.
+const trialStep = "for a trial, accept it by name with --allow-emulated ROOT, where ROOT is the ark.pem that `omega boot` names: the verdict is then \"emulated\""
+
+// advise gives each check that failed, and the refusal itself, the next step.
+func advise(checks []attest.Check, refusal error) error {
+	first := ""
+	for i := range checks {
+		c := &checks[i]
+		if c.Status != attest.Failed {
+			continue
+		}
+		c.Next = nextStep(c.Name)
+		if c.Name == "signature" && errors.Is(refusal, verifier.ErrEmulated) {
+			c.Next = trialStep
+		}
+		if first == "" {
+			first = c.Next
+		}
+	}
+	if refusal == nil || first == "" {
+		return refusal
+	}
+	return fmt.Errorf("%w; next: %s", refusal, first)
+}
