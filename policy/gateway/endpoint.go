@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -187,6 +188,7 @@ func (e *endpoint) tools(ctx context.Context, s *session, anew bool) (map[string
 	if err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(offered, func(name string, _ pin) bool { _, pinned := e.pins[name]; return !pinned }) // a cache of what a server says must be small
 	e.mu.Lock()
 	e.offered, e.fetched = offered, now()
 	e.mu.Unlock()

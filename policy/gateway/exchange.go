@@ -188,7 +188,7 @@ func (s *session) readAnswer(ctx context.Context, resp *http.Response, m message
 		return nil, fmt.Errorf("%w %d", errStatus, resp.StatusCode)
 	}
 	if kind == "text/event-stream" {
-		events := newEvents(resp.Body, maxAnswer)
+		events := newEvents(ctx, resp.Body, maxAnswer)
 		for {
 			data, err := events.next()
 			if err != nil {
@@ -203,7 +203,7 @@ func (s *session) readAnswer(ctx context.Context, resp *http.Response, m message
 			}
 		}
 	}
-	b, err := readAll(resp.Body, maxAnswer)
+	b, err := readAll(ctx, resp.Body, maxAnswer)
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,7 @@ type Gateway struct {
 	guards  map[string]*guard       // the same, for those that have one
 
 	observer observer
+	room     room
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -104,7 +105,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, room: room{agents: map[string]int{}}}
 	for _, s := range cfg.Document.Servers {
 		g.addClient("server "+s.Name, s.Private, true)
 	}

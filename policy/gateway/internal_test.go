@@ -67,7 +67,7 @@ func TestEventsAreReadAsTheStandardSays(t *testing.T) {
 		{"too many", strings.Repeat("data: x\n\n", 20), []string{"x", "x", "x", "x", "x", "x", "x"}, errTooLong},
 	}
 	for _, tc := range tests {
-		e := newEvents(strings.NewReader(tc.in), 64)
+		e := newEvents(t.Context(), strings.NewReader(tc.in), 64)
 		for _, want := range tc.want {
 			if got, err := e.next(); err != nil || string(got) != want {
 				t.Errorf("%s: %q %v, want %q", tc.name, got, err, want)
@@ -152,7 +152,7 @@ func FuzzParseChat(f *testing.F) {
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"tools\":[]}}\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		events := newEvents(bytes.NewReader(b), 1<<16)
+		events := newEvents(t.Context(), bytes.NewReader(b), 1<<16)
 		for {
 			data, err := events.next()
 			if err != nil {

@@ -69,6 +69,11 @@ func (l *link) wait() { l.calls.Wait() }
 func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.calls.Add(1)
 	defer l.calls.Done()
+	if r.Method != http.MethodConnect { // each request in a tunnel has its own
+		ctx, tab := l.holding(r.Context())
+		defer tab.close()
+		r = r.WithContext(ctx)
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method == http.MethodConnect {

@@ -241,7 +241,7 @@ func (q *ask) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // whole passes an answer that comes in one piece, errors of the model included.
 func (q *ask) whole(w http.ResponseWriter, r *http.Request, resp *http.Response) {
-	b, err := readAll(resp.Body, maxAnswer)
+	b, err := readAll(r.Context(), resp.Body, maxAnswer)
 	if err == nil {
 		b, err = clean(b)
 	}

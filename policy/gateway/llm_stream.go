@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -29,7 +30,7 @@ func (q *ask) stream(w http.ResponseWriter, r *http.Request, resp *http.Response
 	sum, size := sha256.New(), 0
 	out := io.MultiWriter(w, sum)
 	var usage *policy.Usage
-	last, err := q.eachEvent(resp.Body, func(data []byte) error {
+	last, err := q.eachEvent(r.Context(), resp.Body, func(data []byte) error {
 		if u := usageOf(data); u != nil {
 			usage = u
 		}
@@ -62,8 +63,8 @@ func (q *ask) stream(w http.ResponseWriter, r *http.Request, resp *http.Response
 var done = []byte("[DONE]")
 
 // eachEvent calls do for every event up to the last one, which it returns.
-func (q *ask) eachEvent(r io.Reader, do func(data []byte) error) (last []byte, err error) {
-	events := newEvents(r, maxAnswer)
+func (q *ask) eachEvent(ctx context.Context, r io.Reader, do func(data []byte) error) (last []byte, err error) {
+	events := newEvents(ctx, r, maxAnswer)
 	for {
 		data, err := events.next()
 		if err != nil {

@@ -116,7 +116,7 @@ func (l *link) streamMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	if err := relay.out.open(); err != nil {
 		return
 	}
-	for events := newEvents(resp.Body, maxAnswer); err == nil; {
+	for events := newEvents(r.Context(), resp.Body, maxAnswer); err == nil; {
 		var data []byte
 		if data, err = events.next(); err == nil {
 			events.rest = maxAnswer // a stream may be long, its events may not

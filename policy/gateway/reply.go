@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"omega/internal/strictjson"
@@ -36,11 +38,11 @@ func readBody(r *http.Request, most int64) ([]byte, error) {
 	if r.Header.Get("Content-Encoding") != "" {
 		return nil, errors.New("encoded bodies are not read")
 	}
-	return readAll(r.Body, most)
+	return readAll(r.Context(), r.Body, most)
 }
 
-func readAll(r io.Reader, most int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
+func readAll(ctx context.Context, r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(charge(ctx, io.LimitReader(r, most+1)))
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +64,8 @@ func reply(w http.ResponseWriter, status int, v any) {
 func replyBytes(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	// Who does not read must not make the gateway hold it for ever.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime))
 	_, _ = w.Write(b) // the agent has gone if this fails
 }
 

@@ -61,7 +61,7 @@ func (s *session) fetchTools(ctx context.Context) (map[string]pin, error) {
 
 // eachPage asks for all pages of a list.
 func (s *session) eachPage(ctx context.Context, out outgoing, take func(json.RawMessage) (string, error)) error {
-	cursor := ""
+	cursor, size := "", 0
 	for range maxPages {
 		out.params = map[string]any{}
 		if cursor != "" {
@@ -70,6 +70,9 @@ func (s *session) eachPage(ctx context.Context, out outgoing, take func(json.Raw
 		raw, err := s.ask(ctx, out, nil)
 		if err != nil {
 			return err
+		}
+		if size += len(raw); size > maxAnswer { // all pages are held together
+			break
 		}
 		if cursor, err = take(raw); err != nil || cursor == "" {
 			return err

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 )
@@ -11,16 +12,19 @@ import (
 type events struct {
 	lines *bufio.Scanner
 	rest  int
+	from  *charged
 }
 
-func newEvents(r io.Reader, most int) *events {
-	s := bufio.NewScanner(r)
+func newEvents(ctx context.Context, r io.Reader, most int) *events {
+	from := charge(ctx, r)
+	s := bufio.NewScanner(from)
 	s.Buffer(make([]byte, 0, 4096), most)
-	return &events{lines: s, rest: most}
+	return &events{lines: s, rest: most, from: from}
 }
 
 // next returns the data of the next event that has any.
 func (e *events) next() ([]byte, error) {
+	e.from.settle()
 	var data []byte
 	some := false
 	for e.lines.Scan() {

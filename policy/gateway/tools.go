@@ -232,6 +232,8 @@ func outward(err error) string {
 		return "its address is not allowed"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it took too long"
+	case errors.Is(err, errRoom):
+		return errRoom.Error()
 	case errors.Is(err, errTooLong):
 		return "its answer is too long"
 	case errors.Is(err, errResting):

@@ -96,7 +96,9 @@ func (l *link) open(ctx context.Context, conn net.Conn, to site) {
 				l.refuseWeb(w, r, clip(r.Method+" "+r.Host, 300), "the request in the tunnel is for another site than the tunnel")
 				return
 			}
-			l.serveWeb(w, r, to)
+			ctx, tab := l.holding(r.Context())
+			defer tab.close()
+			l.serveWeb(w, r.WithContext(ctx), to)
 		}),
 		MaxHeaderBytes: 32 << 10, ReadHeaderTimeout: bodyTime, ReadTimeout: 2 * bodyTime, IdleTimeout: tunnelIdle,
 		WriteTimeout: 2 * l.g.cfg.Timeout,

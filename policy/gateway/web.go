@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"omega/internal/strictjson"
 	"omega/policy"
@@ -141,7 +142,7 @@ func readWeb(r *http.Request, to site) (*webRequest, error) {
 	if err := plainURL(r.URL); err != nil {
 		return nil, err
 	}
-	body, err := readAll(r.Body, maxWebBody)
+	body, err := readAll(r.Context(), r.Body, maxWebBody)
 	if err != nil {
 		return nil, fmt.Errorf("request body: %w", err)
 	}
@@ -214,6 +215,7 @@ func (l *link) fetch(w http.ResponseWriter, r *http.Request, group policy.Web, q
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(resp.StatusCode)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * bodyTime))
 	_, _ = w.Write(body) // the agent has gone if this fails
 }
 
@@ -234,7 +236,7 @@ func (l *link) exchangeWeb(ctx context.Context, group policy.Web, q *webRequest)
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	body, err := readAll(resp.Body, maxWebAnswer)
+	body, err := readAll(ctx, resp.Body, maxWebAnswer)
 	if err != nil {
 		return nil, nil, err
 	}
