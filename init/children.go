@@ -39,11 +39,11 @@ const mib = 1 << 20
 var children = []spec{
 	{name: "config", run: runConfig, uid: uidConfig, memory: 64 * mib, pids: 32, once: true,
 		allow: slices.Concat(seccomp.Runtime, seccomp.Datagrams)},
-	{name: "signer", run: runSigner, uid: uidSigner, memory: 128 * mib, pids: 32,
+	{name: "signer", run: runSigner, uid: uidSigner, memory: 256 * mib, pids: 32,
 		allow: slices.Concat(seccomp.Runtime, seccomp.Memory, seccomp.Calls("ioctl"))},
 	{name: "log", run: runLog, uid: uidLog, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Disk, seccomp.Memory)},
-	{name: "front", run: runFront, uid: uidFront, memory: 256 * mib, pids: 64,
+	{name: "front", run: runFront, uid: uidFront, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Accept)},
 	{name: "gateway", run: runGateway, uid: uidGateway, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Dial)},

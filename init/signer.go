@@ -23,6 +23,8 @@ import (
 type signerChild struct {
 	mu     sync.Mutex // guards what follows
 	signer *signer.Signer
+
+	writing sync.Mutex // evidence of a thousand agents is written one at a time: it takes megabytes
 }
 
 func runSigner(ctx context.Context, c *child) error {
@@ -141,6 +143,8 @@ func (s *signerChild) evidence(ctx context.Context, body json.RawMessage, files 
 	if err != nil {
 		return nil, nil, err
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	b, err := e.Marshal()
 	if err != nil {
 		return nil, nil, err

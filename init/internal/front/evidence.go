@@ -25,7 +25,7 @@ const maxAsking = 32
 
 // evidenceRoutes are the ways to ask for evidence.
 func (f *Front) evidenceRoutes(mux *http.ServeMux) {
-	a := &asking{front: f, slots: make(chan struct{}, maxAsking), clients: map[netip.Prefix]int{}}
+	a := &asking{front: f, slots: make(chan struct{}, maxAsking), converting: make(chan struct{}, 1), clients: map[netip.Prefix]int{}}
 	r := newRates(time.Now)
 	mux.HandleFunc("GET "+EvidencePath, f.paced(r, f.anybody(a.get)))
 	mux.HandleFunc("POST "+EvidencePath, f.paced(r, f.anybody(a.post)))
@@ -39,6 +39,9 @@ const maxAskingPerClient = 16
 type asking struct {
 	front *Front
 	slots chan struct{}
+	// converting is held while evidence is turned into a token: with many agents
+	// that takes tens of times what the evidence itself does.
+	converting chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	clients map[netip.Prefix]int
@@ -177,14 +180,26 @@ func (a *asking) send(w http.ResponseWriter, r *http.Request, body []byte) {
 		write(w, "application/json", body)
 		return
 	}
-	e, err := attest.ParseEvidence(body)
-	if err == nil {
-		body, err = eat.Marshal(e)
-	}
+	body, err := a.token(r.Context(), body)
 	if err != nil {
 		a.front.Log.Warn("evidence as a token", "error", err)
 		fail(w, http.StatusNotAcceptable, "this evidence has no form as a token; ask for JSON")
 		return
 	}
 	write(w, eat.EvidenceMediaType, body)
+}
+
+// token is evidence in its other form.
+func (a *asking) token(ctx context.Context, body []byte) ([]byte, error) {
+	select {
+	case a.converting <- struct{}{}:
+		defer func() { <-a.converting }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	e, err := attest.ParseEvidence(body)
+	if err != nil {
+		return nil, err
+	}
+	return eat.Marshal(e)
 }
