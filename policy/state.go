@@ -82,6 +82,7 @@ func (s *State) Input(c Call) Input {
 		},
 	}
 	args := parseArgs(c.Args)
+	s.values.left = maxSearch
 	s.all(&in.State, c)
 	for _, p := range s.index[[2]string{c.Action, c.Resource}] {
 		s.permit(&in.State, p, c, args)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -286,5 +287,23 @@ func TestAClockThatGoesBackFreesNoRate(t *testing.T) {
 	c.Now = 500
 	if got := s.Input(c).State.Rates["web"]; got != 2 {
 		t.Errorf("%d calls in the last minute", got)
+	}
+}
+
+func TestEndorsingEndsSoonWhateverTheArguments(t *testing.T) {
+	s := policy.NewState(stateDocument(), "a", "a-1")
+	// Every "a" but the last is part of a word.
+	s.Invoke(json.RawMessage(`{"x":"` + strings.Repeat("ab", 100<<10) + ` a"}`))
+	in := s.Input(toolCall("web/pay", `{"to":"a"}`))
+	if !slices.Contains(in.State.Endorsed, "to") {
+		t.Fatal("the value is not endorsed")
+	}
+	begin := time.Now()
+	in = s.Input(toolCall("web/pay", `{"to":"`+strings.Repeat("a,", 10_000)+`a"}`))
+	if took := time.Since(begin); took > 20*time.Second { // seconds on a slow machine; without a bound, minutes
+		t.Errorf("took %v", took)
+	}
+	if slices.Contains(in.State.Endorsed, "to") {
+		t.Error("endorsed beyond the bound")
 	}
 }

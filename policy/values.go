@@ -15,6 +15,12 @@ const (
 	// maxLearnt bounds the arguments of one call that are learnt, so that a file
 	// which is written does not fill what the caller's words need.
 	maxLearnt = 4 << 10
+	// maxSearch bounds the search for the values of one call, in bytes that are
+	// looked at: trusted texts and arguments can be made so that each place of
+	// the one is held against each of the other. Beyond it nothing is endorsed.
+	maxSearch = 32 << 20
+	// placeCost is what a place costs where a value stands but is part of a word.
+	placeCost = 32
 	// maxDepth bounds JSON within trusted values.
 	maxDepth = 32
 )
@@ -25,6 +31,7 @@ type values struct {
 	texts []string
 	bytes int
 	full  bool
+	left  int // of maxSearch, for this call
 }
 
 // learn keeps the values of JSON, or of a text that is none.
@@ -162,10 +169,17 @@ func (v *values) has(s string) bool {
 		return false
 	}
 	for _, text := range v.texts {
+		if v.left -= placeCost; v.left < 0 {
+			return false
+		}
 		for from := 0; from+len(s) <= len(text); {
 			i := strings.Index(text[from:], s)
 			if i < 0 {
+				v.left -= len(text) - from
 				break
+			}
+			if v.left -= i + len(s) + placeCost; v.left < 0 {
+				return false
 			}
 			i += from
 			if begins(text[:i], s) && ends(text[i+len(s):]) {
