@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +36,22 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !g.enter() {
 		return nil, errResting
 	}
-	resp, err := g.next.RoundTrip(req)
-	g.leave(err)
+	// Before a connection is asked for and on one that stands, what goes wrong can be a request's own fault:
+	// an agent must not be able to make an upstream rest for the others.
+	var asked, stood atomic.Bool
+	trace := &httptrace.ClientTrace{
+		GetConn: func(string) { asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { stood.Store(true) },
+	}
+	resp, err := g.next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	switch {
+	case stood.Load():
+		g.leave(nil)
+	case asked.Load():
+		g.leave(err)
+	default:
+		g.leave(context.Canceled)
+	}
 	return resp, err
 }
 
@@ -60,6 +76,7 @@ func (g *guard) leave(err error) {
 	case err == nil:
 		g.failed = 0
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errAddress):
+		g.until = time.Time{} // it has shown nothing, so the next one tries
 	default:
 		if g.failed++; g.failed == breakAfter {
 			g.until = g.now().Add(restTime)
