@@ -307,3 +307,11 @@ func TestEndorsingEndsSoonWhateverTheArguments(t *testing.T) {
 		t.Error("endorsed beyond the bound")
 	}
 }
+
+func TestManySmallValuesFillTheirRoomToo(t *testing.T) {
+	s := policy.NewState(stateDocument(), "a", "a-1")
+	s.Invoke(json.RawMessage(`[` + strings.Repeat(`"x",`, 10_000) + `"late@x.org"]`))
+	if got := s.Input(toolCall("web/pay", `{"to":"late@x.org"}`)).State.Endorsed; slices.Contains(got, "to") {
+		t.Error("a value is kept beyond the room for values")
+	}
+}

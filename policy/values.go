@@ -12,6 +12,9 @@ const (
 	// maxValues bounds the text that can endorse, for each instance. What
 	// comes later endorses nothing.
 	maxValues = 256 << 10
+	// valueCost is what a value takes beside its bytes: an agent can make them of
+	// one letter each.
+	valueCost = 32
 	// maxLearnt bounds the arguments of one call that are learnt, so that a file
 	// which is written does not fill what the caller's words need.
 	maxLearnt = 4 << 10
@@ -76,11 +79,11 @@ func (v *values) keep(text string) {
 	if text == "" {
 		return
 	}
-	if v.full = v.full || v.bytes+len(text) > maxValues; v.full {
+	if v.full = v.full || v.bytes+len(text)+valueCost > maxValues; v.full {
 		return
 	}
 	v.texts = append(v.texts, text)
-	v.bytes += len(text)
+	v.bytes += len(text) + valueCost
 }
 
 func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
