@@ -8,13 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"omega/internal/lock"
 )
 
-// snapshotArchive is Debian's public archive of every package that was ever
-// published. It names a file by its SHA-1, and keeps it when mirrors drop it.
-const snapshotArchive = "https://snapshot.debian.org/file/"
+// snapshotVariable names the archive of every package that was ever published,
+// as a base URL that takes a file's SHA-1, for instance that of Debian's public
+// one. Which archive it is matters to nobody: the pinned digest decides.
+const snapshotVariable = "OMEGA_SNAPSHOT"
 
 // A snapshot fetches packages from such an archive.
 type snapshot struct {
@@ -25,7 +27,10 @@ type snapshot struct {
 // fetch downloads e by the name that p has for it. It is the caller who checks
 // the pinned digest; SHA-1 here is a name and nothing else.
 func (s *snapshot) fetch(ctx context.Context, e lock.Entry, p lock.Provider, dir string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+p.SHA1, nil)
+	if s.base == "" {
+		return errors.New("set " + snapshotVariable + " to the URL under which a snapshot archive has files by SHA-1 (.../file/)")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.base, "/")+"/"+p.SHA1, nil)
 	if err != nil {
 		return err
 	}

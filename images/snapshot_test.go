@@ -109,3 +109,10 @@ func TestAnArchiveThatHangsIsLeftWhenTheUserGivesUp(t *testing.T) {
 		t.Errorf("left behind %q, %v", list, err)
 	}
 }
+
+func TestWithoutAnArchiveTheUserIsToldToNameOne(t *testing.T) {
+	err := new(snapshot).fetch(t.Context(), lock.Entry{Package: "tool", Size: 1}, lock.Provider{SHA1: "x"}, t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), snapshotVariable) {
+		t.Errorf("error %v does not name %s", err, snapshotVariable)
+	}
+}

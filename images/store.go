@@ -41,7 +41,7 @@ func NewStore(c *cache.Cache, r Report) (*Store, error) {
 		return nil, err
 	}
 	apt := &apt{dir: filepath.Join(c.Root(), "apt")}
-	snapshot := &snapshot{base: snapshotArchive}
+	snapshot := &snapshot{base: os.Getenv(snapshotVariable)}
 	return &Store{cache: c, report: r, lock: f, providers: map[string]provider{"apt": apt.fetch, "snapshot": snapshot.fetch}}, nil
 }
 
