@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -129,17 +128,9 @@ func benchModel(ctx context.Context) (benchRow, error) {
 // verifierBenchmarks runs the verifier's own benchmarks, on evidence of a world
 // that its tests make.
 func verifierBenchmarks(ctx context.Context) (map[string][]float64, error) {
-	source, err := sourceRoot()
+	text, err := goBench(ctx, "./attest/verifier", "-bench=^Benchmark(Appraise|Delta)$", "-count=3", "-benchtime=200ms")
 	if err != nil {
 		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=^Benchmark(Appraise|Delta)$", "-count=3", "-benchtime=200ms", "./attest/verifier")
-	cmd.Dir = source
-	var words bytes.Buffer
-	cmd.Stderr = &words
-	text, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("benchmarks of the verifier: %w: %s%s", err, text, words.Bytes())
 	}
 	ns := benchmarkTimes(text)
 	for _, name := range []string{"Appraise/1", "Appraise/1000", "Delta/produce", "Delta/verify"} {

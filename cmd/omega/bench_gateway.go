@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os/exec"
 	"strconv"
 	"strings"
 )
@@ -28,18 +27,9 @@ const (
 func benchGateway(ctx context.Context, e *env, o benchOptions) ([]benchRow, error) {
 	step := e.progress("calling through the gateway")
 	defer step.Done()
-	source, err := sourceRoot()
+	text, err := goBench(ctx, "./policy/gateway", "-bench=^Benchmark(Open|Throughput)", "-benchtime=1x", "-count="+strconv.Itoa(o.Runs))
 	if err != nil {
 		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=^Benchmark(Open|Throughput)", "-benchtime=1x",
-		"-count="+strconv.Itoa(o.Runs), "./policy/gateway")
-	cmd.Dir = source
-	var words bytes.Buffer
-	cmd.Stderr = &words
-	text, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("benchmarks of the gateway: %w: %s%s", err, text, words.Bytes())
 	}
 	return gatewayRows(benchmarkMetrics(text))
 }

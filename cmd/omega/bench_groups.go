@@ -11,22 +11,32 @@ import (
 	"strings"
 )
 
-// benchLog runs the writer's own benchmarks: the writer is a guest package,
-// which the host does not link.
-func benchLog(ctx context.Context, e *env, _ benchOptions) ([]benchRow, error) {
-	step := e.progress("appending to a log")
-	defer step.Done()
+// goBench runs the benchmarks of a package that the host may not link, or whose
+// tests make what is measured, and returns what they print.
+func goBench(ctx context.Context, pkg string, args ...string) ([]byte, error) {
 	source, err := sourceRoot()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=.", "-count=5", "-benchtime=200ms", "./policy/provenance/writer")
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"test", "-run=^$"}, args...), pkg)...)
 	cmd.Dir = source
 	var words bytes.Buffer
 	cmd.Stderr = &words
 	text, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("benchmarks of the writer: %w: %s%s", err, text, words.Bytes())
+		return nil, fmt.Errorf("benchmarks of %s: %w: %s%s", pkg, err, text, words.Bytes())
+	}
+	return text, nil
+}
+
+// benchLog runs the writer's own benchmarks: the writer is a guest package,
+// which the host does not link.
+func benchLog(ctx context.Context, e *env, _ benchOptions) ([]benchRow, error) {
+	step := e.progress("appending to a log")
+	defer step.Done()
+	text, err := goBench(ctx, "./policy/provenance/writer", "-bench=.", "-count=5", "-benchtime=200ms")
+	if err != nil {
+		return nil, err
 	}
 	ns := benchmarkTimes(text)
 	chain, ok := ns["ReferenceChain"]
