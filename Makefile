@@ -8,7 +8,7 @@ OMEGA := bin/omega
 json := $(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race image boot bench verify-reproducible tools lint fmt vuln clean omega
+.PHONY: help demo test test-images race image boot bench verify-reproducible tools lint fmt vuln clean omega
 
 help: ## show this list
 	@echo 'make TARGET; YES=1 answers every question'
@@ -22,6 +22,13 @@ test: omega ## run all tests, those in a virtual machine included
 	@$(OMEGA) build
 	go test -timeout 20m ./...
 	cd examples && go test ./...
+
+test-images: omega ## build the single and cloud images too and run their tests; another kernel is compiled
+	@$(OMEGA) tools --tests
+	@$(OMEGA) build
+	@$(OMEGA) build --profile single
+	@$(OMEGA) build --profile cloud
+	OMEGA_EVERY_IMAGE=1 go test -timeout 20m -run 'SingleFile|Cloud' ./images ./cmd/omega
 
 race: ## run the tests again under the race detector, without virtual machines
 	OMEGA_SKIP_VM=1 CGO_ENABLED=1 go test -race -timeout 20m ./...

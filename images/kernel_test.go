@@ -212,12 +212,11 @@ func TestAKernelThatHasGrownTooLargeIsRefused(t *testing.T) {
 }
 
 // Whoever boots a single file can hand over an initramfs and a command line,
-// and nothing comes of it. The file takes a minute to link, so that it is looked
-// at only where `omega build --profile single` left one.
+// and nothing comes of it.
 func TestASingleFileIgnoresWhatABootLoaderAdds(t *testing.T) {
 	a := At(filepath.Join("..", "build", "single"))
 	if _, err := os.Stat(a.Kernel); err != nil {
-		t.Skip("no single file is built")
+		skip.NotBuilt(t, "single")
 	}
 	archive, err := writeArchive([]entry{{file{"init", 0o755, program("./init")}, []byte("#!/bin/evil\n")}})
 	if err != nil {
@@ -233,12 +232,11 @@ func TestASingleFileIgnoresWhatABootLoaderAdds(t *testing.T) {
 	}
 }
 
-// The cloud's kernel takes minutes to build, so that it is looked at only where
-// one was built. Of what clouds have, QEMU has NVMe; the other drivers register.
+// Of what clouds have, QEMU has NVMe; the other drivers register.
 func TestTheCloudKernelFindsItsDevices(t *testing.T) {
 	a := At(filepath.Join("..", "build", "cloud"))
 	if _, err := os.Stat(a.Kernel); err != nil {
-		t.Skip("no image for clouds is built")
+		skip.NotBuilt(t, "cloud")
 	}
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, make([]byte, mebibyte), 0o600); err != nil {

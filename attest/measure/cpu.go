@@ -1,6 +1,9 @@
 package measure
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // cpuModel is a CPU's family, model and stepping as QEMU reports them.
 type cpuModel struct{ family, model, stepping uint32 }
@@ -34,7 +37,11 @@ func CPUSignature(name string) (uint32, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("CPU model %q is not known", name)
+	var known []string
+	for _, m := range cpuModels {
+		known = append(known, m.name)
+	}
+	return 0, fmt.Errorf("CPU model %.80q is not known; known are %s, and their versions (%s-v1)", name, strings.Join(known, ", "), known[0])
 }
 
 // signature packs extended family, extended model, family, model, stepping

@@ -56,7 +56,7 @@ func TestInputsThatHaveNoDigestAreErrors(t *testing.T) {
 		change func(*Input)
 		want   string
 	}{
-		{"an unknown CPU", func(in *Input) { in.CPU = "EPYC-Naples" }, "not known"},
+		{"an unknown CPU", func(in *Input) { in.CPU = "EPYC-Naples" }, "known are EPYC, "},
 		{"an unknown version of a CPU", func(in *Input) { in.CPU = "EPYC-Milan-v9" }, "not known"},
 		{"no CPU", func(in *Input) { in.CPU = "" }, "not known"},
 		{"an unknown VMM", func(in *Input) { in.VMM = "xen" }, "not known"},

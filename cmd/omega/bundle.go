@@ -40,7 +40,7 @@ func runBundle(ctx context.Context, e *env, args []string) error {
 			return flag.ErrHelp
 		}
 	}
-	return fmt.Errorf("omega bundle: want one of %s", bundleUsage)
+	return fmt.Errorf("bundle: want one of %s", bundleUsage)
 }
 
 // A bundleRef is something in a registry, by digest.

@@ -48,7 +48,7 @@ func runConnect(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 1 {
-		return fmt.Errorf("omega connect: want %s", connectUsage)
+		return fmt.Errorf("connect: want %s", connectUsage)
 	}
 	o.verify.Source = rest[0]
 	target, err := o.check()

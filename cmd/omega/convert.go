@@ -39,12 +39,12 @@ func runConvert(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if fs.NArg() > 0 || *to == "" {
-		return fmt.Errorf("omega convert: want %s", convertUsage)
+		return fmt.Errorf("convert: want %s", convertUsage)
 	}
 	// A wrong name is told before anything is fetched or written.
 	format, err := images.FormatNamed(*to)
 	if err != nil && *to != "uki" {
-		return fmt.Errorf("omega convert: %w, and uki", err)
+		return fmt.Errorf("convert: %w, and uki", err)
 	}
 	profile := "cpu"
 	if format.Cloud {

@@ -64,8 +64,7 @@ func TestConversionsBootBackAndATPMHoldsThePredictedPCRs(t *testing.T) {
 }
 
 // TestCloudImageBootsFromNVMe boots the image with the clouds' drivers from the
-// kind of disk that AWS, and newer machines of the others, have. Its kernel takes
-// long to build, so nothing builds it for a test: `omega build --profile cloud`.
+// kind of disk that AWS, and newer machines of the others, have.
 func TestCloudImageBootsFromNVMe(t *testing.T) {
 	image(t) // or skip
 	source, err := sourceRoot()
@@ -74,7 +73,7 @@ func TestCloudImageBootsFromNVMe(t *testing.T) {
 	}
 	dir := filepath.Join(source, "build", cloudProfile)
 	if !built(dir) {
-		t.Skip("no image for clouds is built; `omega build --profile cloud` makes one")
+		skip.NotBuilt(t, cloudProfile)
 	}
 	needFirmware(t)
 	t.Run("the platform", func(t *testing.T) {

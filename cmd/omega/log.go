@@ -41,7 +41,7 @@ func runLog(ctx context.Context, e *env, args []string) error {
 		e.flags("log").Usage()
 		return flag.ErrHelp
 	}
-	return fmt.Errorf("omega log: want one of %s", logUsage)
+	return fmt.Errorf("log: want one of %s", logUsage)
 }
 
 // logOptions say which log is meant, by what key, and who reads it.

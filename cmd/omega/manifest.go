@@ -38,7 +38,7 @@ func runManifest(_ context.Context, e *env, args []string) error {
 			return flag.ErrHelp
 		}
 	}
-	return fmt.Errorf("omega manifest: want %s", manifestUsage)
+	return fmt.Errorf("manifest: want %s", manifestUsage)
 }
 
 // manifestArgument is the manifest that a verb is about.
@@ -50,7 +50,7 @@ func manifestArgument(rest []string) (string, error) {
 	case 1:
 		return rest[0], nil
 	}
-	return "", fmt.Errorf("omega manifest: want %s", manifestUsage)
+	return "", fmt.Errorf("manifest: want %s", manifestUsage)
 }
 
 func runManifestSign(e *env, args []string) error {
@@ -65,7 +65,7 @@ func runManifestSign(e *env, args []string) error {
 		return err
 	}
 	if *key == "" {
-		return fmt.Errorf("omega manifest: want %s", manifestUsage)
+		return fmt.Errorf("manifest: want %s", manifestUsage)
 	}
 	id, err := signManifest(path, *key, time.Now())
 	if err != nil {
@@ -192,7 +192,7 @@ func runManifestVerify(e *env, args []string) error {
 		return err
 	}
 	if *key == "" {
-		return fmt.Errorf("omega manifest: want %s", manifestUsage)
+		return fmt.Errorf("manifest: want %s", manifestUsage)
 	}
 	now := time.Now()
 	if *at != "" {

@@ -47,7 +47,7 @@ func runMeasure(_ context.Context, e *env, args []string) error {
 		return e.diffMeasured(rest[0], rest[1], *in, *asJSON)
 	}
 	if len(rest) != 0 || *diff || *in != "" || *ovmf == "" {
-		return fmt.Errorf("omega measure: want %s", measureUsage)
+		return fmt.Errorf("measure: want %s", measureUsage)
 	}
 	input := measure.Input{VCPUs: *vcpus, CPU: *cpu, VMM: measure.VMM(strings.ToLower(*vmm))}
 	if input.GuestFeatures, err = strconv.ParseUint(*features, 0, 64); err != nil {

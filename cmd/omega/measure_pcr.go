@@ -41,7 +41,7 @@ func runMeasurePCR(e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 1 {
-		return fmt.Errorf("omega measure: want %s", pcrUsage)
+		return fmt.Errorf("measure: want %s", pcrUsage)
 	}
 	uki, err := readBounded(rest[0], maxUKIFile)
 	if err != nil {

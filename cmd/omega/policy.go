@@ -45,7 +45,7 @@ func runPolicy(ctx context.Context, e *env, args []string) error {
 		e.flags("policy").Usage()
 		return flag.ErrHelp
 	}
-	return fmt.Errorf("omega policy: want one of %s", policyUsage)
+	return fmt.Errorf("policy: want one of %s", policyUsage)
 }
 
 // runPolicyCheck compiles policies and keeps nothing.

@@ -32,7 +32,7 @@ func runPolicyExplain(ctx context.Context, e *env, args []string) error {
 		*file = fs.Arg(0)
 	}
 	if *file == "" {
-		return fmt.Errorf("omega policy explain: which policy?")
+		return fmt.Errorf("policy explain: which policy?")
 	}
 	if *from != "" {
 		return e.explainCall(ctx, *file, *from, *asJSON)

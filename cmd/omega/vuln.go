@@ -45,7 +45,7 @@ func runVuln(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("omega vuln: want %s", vulnUsage)
+		return fmt.Errorf("vuln: want %s", vulnUsage)
 	}
 	source, err := sourceRoot()
 	if err != nil {

@@ -16,3 +16,14 @@ func Missing(t testing.TB, format string, what ...any) {
 	}
 	t.Skipf(format, what...)
 }
+
+// NotBuilt ends a test of an image profile that takes long to build, so that
+// `make test` does not ask for it. `make test-images` builds them all and sets
+// OMEGA_EVERY_IMAGE; there the test fails.
+func NotBuilt(t testing.TB, profile string) {
+	t.Helper()
+	if os.Getenv("OMEGA_EVERY_IMAGE") != "" {
+		t.Fatalf("no image of profile %s is built", profile)
+	}
+	t.Skipf("no image of profile %s is built; `omega build --profile %s` makes one", profile, profile)
+}
