@@ -132,7 +132,7 @@ func (c *Callers) tokenOf(token string) (out []*policy.Caller, err error) {
 // May reports whether the caller has the right for the agent of that name.
 func (w Who) May(right, agent string) bool {
 	return slices.ContainsFunc(w.granted, func(c *policy.Caller) bool {
-		return slices.Contains(c.Rights, right) && slices.ContainsFunc(c.Agents, func(glob string) bool {
+		return has(c, right) && slices.ContainsFunc(c.Agents, func(glob string) bool {
 			ok, err := path.Match(glob, agent)
 			return ok && err == nil
 		})
@@ -141,19 +141,10 @@ func (w Who) May(right, agent string) bool {
 
 // Has reports whether the caller has the right for any agent at all.
 func (w Who) Has(right string) bool {
-	return slices.ContainsFunc(w.granted, func(c *policy.Caller) bool { return slices.Contains(c.Rights, right) })
+	return slices.ContainsFunc(w.granted, func(c *policy.Caller) bool { return has(c, right) })
 }
 
-// Observed are the names of the policy's agents that the caller may see.
-func (w Who) Observed() []string {
-	var out []string
-	for _, name := range w.agents {
-		if w.May(policy.RightObserve, name) {
-			out = append(out, name)
-		}
-	}
-	return out
-}
+func has(c *policy.Caller, right string) bool { return slices.Contains(c.Rights, right) }
 
 // seen is the key of the agents' names in a request's context.
 type seen struct{}

@@ -54,15 +54,28 @@ type Front struct {
 	Log     *slog.Logger
 }
 
+// A route is one way in. Who may take it is in the handler.
+type route struct {
+	pattern string // of http.ServeMux
+	handler http.Handler
+}
+
+// routes are the ways in beside evidence.
+func (f *Front) routes() []route {
+	return []route{
+		// TimeoutHandler keeps a copy of each answer: not for large ones.
+		{"GET " + ReadyPath, http.TimeoutHandler(http.HandlerFunc(f.ready), requestTimeout, `{"error":"timed out"}`)},
+		{"GET " + LogPrefix, f.only(policy.RightObserve, f.logFiles(make(chan struct{}, maxLogFiles)))},
+	}
+}
+
 // Handler returns the routes. What is not listed is 404.
 func (f *Front) Handler() http.Handler {
-	short := http.NewServeMux()
-	short.HandleFunc("GET "+ReadyPath, f.ready)
 	mux := http.NewServeMux()
 	f.evidenceRoutes(mux)
-	mux.Handle("GET "+LogPrefix, f.only(policy.RightObserve, f.logFiles(make(chan struct{}, maxLogFiles))))
-	// TimeoutHandler keeps a copy of each answer: not for large ones.
-	mux.Handle("/", http.TimeoutHandler(short, requestTimeout, `{"error":"timed out"}`))
+	for _, r := range f.routes() {
+		mux.Handle(r.pattern, r.handler)
+	}
 	return mux
 }
 
