@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -215,6 +216,9 @@ func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted
 func (c *candidate) admitted(instance string) *Admitted {
 	env := maps.Clone(c.image.env)
 	maps.Copy(env, c.checked.Manifest.Env)
+	if s := c.checked.Manifest.Serve; s != nil {
+		env["PORT"] = strconv.Itoa(s.Port)
+	}
 	return &Admitted{
 		Instance:   instance,
 		Name:       c.checked.Manifest.Name,

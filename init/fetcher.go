@@ -199,6 +199,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRe
 		Models:   a.Manifest.Models,
 		Limits:   agentLimits(a.Manifest.Limits),
 		Restart:  a.Manifest.Restart,
+		Serve:    a.Manifest.Serve,
 	}
 	for _, t := range a.Tools {
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})

@@ -31,10 +31,10 @@ func runGateway(ctx context.Context, c *child) error {
 		return err
 	}
 	g := &gatewayChild{c: c, log: log}
-	link := func(_ context.Context, req linkRequest, f *os.File) (nothing, error) { return g.link(ctx, req, f) }
+	link := func(_ context.Context, req linkRequest, f []*os.File) (nothing, error) { return g.link(ctx, req, f) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1":     {opStart: handle(g.start)},
-		"sandboxd": {opLink: handleFile(link)},
+		"sandboxd": {opLink: handleFiles(link)},
 	})
 }
 
@@ -83,13 +83,10 @@ func measuredRoots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// link begins to serve one sandbox, for as long as its link is open.
-func (g *gatewayChild) link(life context.Context, req linkRequest, f *os.File) (nothing, error) {
-	if f == nil {
-		return nothing{}, errors.New("link: no descriptor")
-	}
-	conn, err := net.FileConn(f)
-	_ = f.Close()
+// link begins to serve one sandbox, for as long as its link is open. A second
+// descriptor is the inbound link of an agent that serves.
+func (g *gatewayChild) link(life context.Context, req linkRequest, files []*os.File) (nothing, error) {
+	conns, err := connections(files)
 	if err != nil {
 		return nothing{}, fmt.Errorf("link: %w", err)
 	}
@@ -97,20 +94,48 @@ func (g *gatewayChild) link(life context.Context, req linkRequest, f *os.File) (
 	gw := g.gw
 	g.mu.Unlock()
 	if gw == nil {
-		_ = conn.Close()
-		return nothing{}, errNotStarted
+		return nothing{}, errors.Join(errNotStarted, hangUp(conns))
 	}
 	agent := gateway.Agent{Instance: req.Instance, Name: req.Name, Bundle: req.Bundle, Identity: req.Identity, Models: req.Models}
 	for _, t := range req.Tools {
 		agent.Tools = append(agent.Tools, gateway.Tool{Server: t.Server, Descriptors: t.Descriptors})
 	}
 	if err := gw.Check(agent); err != nil {
-		return nothing{}, errors.Join(err, conn.Close())
+		return nothing{}, errors.Join(err, hangUp(conns))
 	}
-	go func() {
-		if err := gw.ServeLink(life, agent, conn); err != nil && life.Err() == nil {
-			g.c.log.Warn("link", "instance", agent.Instance, "error", err)
-		}
-	}()
+	for i, serve := range []func(context.Context, gateway.Agent, net.Conn) error{gw.ServeLink, gw.ServeInbound}[:len(conns)] {
+		go func() {
+			if err := serve(life, agent, conns[i]); err != nil && life.Err() == nil {
+				g.c.log.Warn("link", "instance", agent.Instance, "error", err)
+			}
+		}()
+	}
 	return nothing{}, nil
+}
+
+// connections takes over the one or two descriptors of a sandbox's links.
+func connections(files []*os.File) (conns []net.Conn, err error) {
+	if len(files) < 1 || len(files) > 2 {
+		err = fmt.Errorf("%d descriptors", len(files))
+	}
+	for _, f := range files {
+		if err == nil {
+			var c net.Conn
+			if c, err = net.FileConn(f); err == nil {
+				conns = append(conns, c)
+			}
+		}
+		_ = f.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, hangUp(conns))
+	}
+	return conns, nil
+}
+
+func hangUp(conns []net.Conn) (err error) {
+	for _, c := range conns {
+		err = errors.Join(err, c.Close())
+	}
+	return err
 }

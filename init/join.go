@@ -30,7 +30,7 @@ func handle[Req, Reply any](f func(ctx context.Context, req Req) (Reply, error))
 // handleFile is handle for requests that come with one file; file is nil where
 // there was none, and is f's to close.
 func handleFile[Req, Reply any](f func(ctx context.Context, req Req, file *os.File) (Reply, error)) wire.Handler {
-	return func(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+	return handleFiles(func(ctx context.Context, req Req, files []*os.File) (Reply, error) {
 		var file *os.File
 		for i, extra := range files {
 			if i == 0 {
@@ -39,17 +39,24 @@ func handleFile[Req, Reply any](f func(ctx context.Context, req Req, file *os.Fi
 			}
 			_ = extra.Close()
 		}
+		return f(ctx, req, file)
+	})
+}
+
+// handleFiles is handle for requests that come with files, which are f's to close.
+func handleFiles[Req, Reply any](f func(ctx context.Context, req Req, files []*os.File) (Reply, error)) wire.Handler {
+	return func(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
 		if len(body) == 0 {
 			body = json.RawMessage("{}")
 		}
 		req, err := wire.Body[Req](body)
 		if err != nil {
-			if file != nil {
-				_ = file.Close()
+			for _, f := range files {
+				_ = f.Close()
 			}
 			return nil, nil, err
 		}
-		reply, err := f(ctx, req, file)
+		reply, err := f(ctx, req, files)
 		if err != nil {
 			return nil, nil, err
 		}

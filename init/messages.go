@@ -33,7 +33,7 @@ const (
 	opAppend      = "append"      // pid1, gateway, fetcher, sandboxd -> log
 	opRead        = "read"        // front -> log
 	opRun         = "run"         // fetcher -> sandboxd
-	opLink        = "link"        // sandboxd -> gateway, one file: the sandbox's link
+	opLink        = "link"        // sandboxd -> gateway, one or two files: the sandbox's link, and the inbound one
 )
 
 // parseRequest hands the launch config's bytes to the config child.
@@ -155,6 +155,7 @@ type runRequest struct {
 	Models     []string           `json:"models"`
 	Limits     agentLimits        `json:"limits"`
 	Restart    *bundle.Restart    `json:"restart,omitempty"`
+	Serve      *bundle.Serve      `json:"serve,omitempty"`
 }
 
 // toolSet is one MCP server's pinned tool descriptors.
@@ -194,7 +195,8 @@ type invocationRequest struct {
 	Proof     []attest.Bytes32  `json:"proof"`
 }
 
-// linkRequest names the agent behind the link that goes with it.
+// linkRequest names the agent behind the link that goes with it, and the inbound
+// link behind that where the agent serves.
 type linkRequest struct {
 	Instance string         `json:"instance"`
 	Name     string         `json:"name"`

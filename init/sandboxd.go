@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"omega/agentloader/sandbox"
 	"omega/attest"
 	"omega/internal/wire"
@@ -116,16 +114,14 @@ func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, err
 
 // launch opens the link and starts the sandbox with one end of it.
 func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	pairs, err := newLinks(req.Serve)
 	if err != nil {
-		return nil, fmt.Errorf("link: %w", err)
+		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link")
-	defer ours.Close()
-	defer theirs.Close()
+	defer pairs.close()
 	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
 		Identity: agent.Identity, Tools: req.Tools, Models: req.Models}
-	if _, err := s.gateway.Call(ctx, opLink, link, nil, ours); err != nil {
+	if _, err := s.gateway.Call(ctx, opLink, link, nil, pairs.ours...); err != nil {
 		return nil, err
 	}
 	servers := make([]string, len(req.Tools))
@@ -146,7 +142,9 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 		Env:      env,
 		Dir:      req.Dir,
 		Limits:   sandbox.Limits(req.Limits),
-		Link:     theirs,
+		Link:     pairs.theirs[0],
+		Inbound:  pairs.inbound(),
+		Port:     pairs.port,
 	})
 }
 

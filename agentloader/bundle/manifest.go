@@ -23,6 +23,7 @@ type Manifest struct {
 	Models  []string          `json:"models"`
 	Limits  Limits            `json:"limits"`
 	Restart *Restart          `json:"restart,omitempty"` // nil: an agent that ended stays ended
+	Serve   *Serve            `json:"serve,omitempty"`   // nil: nobody can ask it anything
 	// Model, Adapters and Peers are reserved: model files and adapters in the bundle, peer agents.
 	Model    *Blob    `json:"model"`
 	Adapters []Blob   `json:"adapters"`
@@ -116,7 +117,7 @@ func (m *Manifest) Validate() error {
 	if m.Model != nil || len(m.Adapters) > 0 || len(m.Peers) > 0 {
 		return errors.New("model files, adapters and peers are not supported by this version")
 	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func runtimeConfig(spec Spec) ociConfig {
 		Process: ociProcess{
 			User: ociUser{agentID, agentID},
 			Args: append([]string{shimPath, "--"}, spec.Command...),
-			Env:  append(append([]string(nil), spec.Env...), fmt.Sprintf("%s=%d", linkVariable, linkFD)),
+			Env:  append(append([]string(nil), spec.Env...), spec.forShim()...),
 			Cwd:  cwd,
 			Capabilities: map[string][]string{
 				"bounding": {}, "effective": {}, "inheritable": {}, "permitted": {}, "ambient": {},

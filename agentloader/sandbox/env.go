@@ -11,8 +11,21 @@ import (
 // gateway is where the shim listens, as agents see it.
 const gateway = "http://127.0.0.1:3128"
 
-// linkVariable tells the shim its descriptor; the shim hides it from the agent.
-const linkVariable = "OMEGA_LINK_FD"
+// These tell the shim its descriptors and the agent's port; the shim hides them from the agent.
+const (
+	linkVariable    = "OMEGA_LINK_FD"
+	inboundVariable = "OMEGA_INBOUND_FD"
+	portVariable    = "OMEGA_INBOUND_PORT"
+)
+
+// forShim is what the shim reads beside the agent's environment.
+func (s Spec) forShim() []string {
+	out := []string{fmt.Sprintf("%s=%d", linkVariable, linkFD)}
+	if s.Inbound != nil {
+		out = append(out, fmt.Sprintf("%s=%d", inboundVariable, inboundFD), fmt.Sprintf("%s=%d", portVariable, s.Port))
+	}
+	return out
+}
 
 // Env returns an agent's environment: its own variables, overridden by the platform's. Agents that
 // know nothing of Omega find their model and their tools through the names their libraries use.
@@ -34,7 +47,9 @@ func Env(own map[string]string, servers []string) ([]string, error) {
 	env["MCP_SERVERS"] = string(list)
 	env["OPENAI_BASE_URL"] = gateway + "/v1"
 	env["OPENAI_API_KEY"] = "unused" // libraries insist on one; the gateway adds the real one
-	delete(env, linkVariable)
+	for _, name := range []string{linkVariable, inboundVariable, portVariable} {
+		delete(env, name)
+	}
 	out := make([]string, 0, len(env))
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, k+"="+env[k])

@@ -46,6 +46,8 @@ type Spec struct {
 	Dir      string   // working directory; "/" if empty
 	Limits   Limits
 	Link     *os.File // stream socket to the gateway; the caller keeps and closes its copy
+	Inbound  *os.File // the same, for the gateway's requests to the agent; nil: it takes none
+	Port     int      // where the agent serves them
 }
 
 // Exit is how a sandbox ended.
@@ -113,10 +115,12 @@ type Sandbox struct {
 	err    error
 }
 
-// linkFD is the link's descriptor inside the sandbox; hostFD is its number in runsc (the first of ExtraFiles).
+// linkFD and inboundFD are the descriptors inside the sandbox; hostFD is the first one's number in runsc
+// (the first of ExtraFiles).
 const (
-	linkFD = 9
-	hostFD = 3
+	linkFD    = 9
+	inboundFD = 10
+	hostFD    = 3
 )
 
 // Start starts an agent and returns as soon as runsc runs. The sandbox outlives ctx; end it with Stop.
@@ -139,9 +143,21 @@ func (r *Runner) Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 // what no instance name holds, so that none is the beginning of another.
 func (s Spec) id() string { return s.Instance + "+" }
 
+// passed are the descriptors that a sandbox gets, and how runsc is told of them.
+func (s Spec) passed() (args []string, files []*os.File) {
+	args, files = []string{"--pass-fd", fmt.Sprintf("%d:%d", hostFD, linkFD)}, []*os.File{s.Link}
+	if s.Inbound != nil {
+		args, files = append(args, "--pass-fd", fmt.Sprintf("%d:%d", hostFD+1, inboundFD)), append(files, s.Inbound)
+	}
+	return args, files
+}
+
 func (r *Runner) claim(spec Spec) error {
 	if spec.Link == nil || spec.Image == "" || len(spec.Command) == 0 {
 		return errors.New("sandbox needs a link, an image and a command")
+	}
+	if (spec.Inbound == nil) != (spec.Port == 0) {
+		return errors.New("sandbox needs both or none of an inbound link and a port")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,10 +174,12 @@ func (s *Sandbox) start() error {
 	if err := writeBundle(dir, s.spec); err != nil {
 		return err
 	}
-	s.cmd = exec.Command(cfg.Runsc, "--root", cfg.state(), "--platform=systrap", "--network=none",
+	args, files := s.spec.passed()
+	args = append([]string{"--root", cfg.state(), "--platform=systrap", "--network=none",
 		"--host-uds=none", "--host-fifo=none", "--overlay2=none", "--ignore-cgroups",
-		"run", "--bundle", dir, "--pass-fd", fmt.Sprintf("%d:%d", hostFD, linkFD), s.spec.id())
-	s.cmd.ExtraFiles = []*os.File{s.spec.Link}
+		"run", "--bundle", dir}, args...)
+	s.cmd = exec.Command(cfg.Runsc, append(args, s.spec.id())...)
+	s.cmd.ExtraFiles = files
 	s.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	s.cmd.Stdout, s.cmd.Stderr = s.lines, s.lines
 	s.cmd.WaitDelay = 2 * time.Second

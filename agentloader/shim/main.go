@@ -19,8 +19,13 @@ import (
 // listen is where agents find the gateway (sandbox.Env has the same).
 const listen = "127.0.0.1:3128"
 
-// linkVariable names the link's descriptor. The agent does not see it.
-const linkVariable = "OMEGA_LINK_FD"
+// linkVariable names the link's descriptor; the other two the inbound link's, if there is one, and the port
+// that the agent serves on. The agent sees none of them (sandbox.Env has the same).
+const (
+	linkVariable    = "OMEGA_LINK_FD"
+	inboundVariable = "OMEGA_INBOUND_FD"
+	portVariable    = "OMEGA_INBOUND_PORT"
+)
 
 // failed is the exit code when the agent could not be started, as shells have it.
 const failed = 127
@@ -37,9 +42,12 @@ func run(args []string) (int, error) {
 	if len(args) < 2 || args[0] != "--" {
 		return failed, errors.New("usage: shim -- COMMAND [ARGUMENT…]")
 	}
-	link, err := takeLink()
+	link, err := take(linkVariable)
 	if err != nil {
 		return failed, fmt.Errorf("link: %w", err)
+	}
+	if err := takeInbound(); err != nil {
+		return failed, fmt.Errorf("inbound link: %w", err)
 	}
 	gateway, err := connect(link)
 	if err != nil {
@@ -61,13 +69,13 @@ func run(args []string) (int, error) {
 	return supervise(args[1:])
 }
 
-// takeLink turns the passed descriptor into a connection and hides it from the agent.
-func takeLink() (net.Conn, error) {
-	fd, err := strconv.Atoi(os.Getenv(linkVariable))
+// take turns a passed descriptor into a connection and hides it from the agent.
+func take(variable string) (net.Conn, error) {
+	fd, err := strconv.Atoi(os.Getenv(variable))
 	if err != nil || fd < 3 {
-		return nil, fmt.Errorf("%s is %q", linkVariable, os.Getenv(linkVariable))
+		return nil, fmt.Errorf("%s is %q", variable, os.Getenv(variable))
 	}
-	if err := os.Unsetenv(linkVariable); err != nil {
+	if err := os.Unsetenv(variable); err != nil {
 		return nil, err
 	}
 	syscall.CloseOnExec(fd)

@@ -78,6 +78,7 @@ type Gateway struct {
 
 	observer observer
 	room     room
+	doors    doors
 
 	mu     sync.Mutex
 	states map[string]*state // by instance

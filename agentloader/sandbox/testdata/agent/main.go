@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ var tries = map[string]func() error{
 	"chatter":  chatter,
 	"hog":      hog,
 	"breed":    breed,
+	"serve":    serve,
 }
 
 func main() {
@@ -256,4 +258,26 @@ func breed() error {
 		}
 	}
 	return errors.New("a thousand processes")
+}
+
+// serve answers one request of the gateway, and ends.
+func serve() error {
+	if os.Getenv("OMEGA_INBOUND_FD") != "" || os.Getenv("OMEGA_INBOUND_PORT") != "" {
+		return errors.New("the agent sees the shim's variables")
+	}
+	done := make(chan struct{})
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s heard %s", r.Host, b)
+		close(done)
+	})}
+	go func() {
+		<-done
+		_ = server.Shutdown(context.Background())
+	}()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	time.Sleep(100 * time.Millisecond) // the shim hands the answer on
+	return nil
 }

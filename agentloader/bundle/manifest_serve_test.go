@@ -1,0 +1,25 @@
+package bundle
+
+import "testing"
+
+func TestAnAgentServesOnAPortThatItMayUse(t *testing.T) {
+	for name, tt := range map[string]struct {
+		serve *Serve
+		ok    bool
+	}{
+		"not at all":            {nil, true},
+		"the lowest":            {&Serve{Port: 1024}, true},
+		"an ordinary one":       {&Serve{Port: 8000}, true},
+		"the highest":           {&Serve{Port: 65535}, true},
+		"none":                  {&Serve{}, false},
+		"one of root's":         {&Serve{Port: 80}, false},
+		"the gateway's":         {&Serve{Port: 3128}, false},
+		"no port of TCP":        {&Serve{Port: 65536}, false},
+		"one that would become": {&Serve{Port: -1}, false},
+	} {
+		m := Manifest{Serve: tt.serve}
+		if err := m.checkServe(); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
