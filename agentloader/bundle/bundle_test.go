@@ -188,7 +188,7 @@ func goodManifest() Manifest {
 		Command: []string{"/agent", "-v"}, Env: map[string]string{"MODE": "demo"},
 		Tools:  []Tool{{"files", DigestOf([]byte("tools"))}},
 		Models: []string{"small"}, Limits: Limits{MemoryBytes: 1 << 28, CPUMillis: 500, Processes: 32},
-		Adapters: []Blob{}, Peers: []string{},
+		Adapters: []Blob{}, Peers: []Peer{},
 	}
 }
 
@@ -223,7 +223,6 @@ func TestManifestRoundTripsAndIsStrict(t *testing.T) {
 		"tool not pinned":         func(m *Manifest) { m.Tools[0].Descriptors = Digest{} },
 		"negative memory":         func(m *Manifest) { m.Limits.MemoryBytes = -1 },
 		"model file":              func(m *Manifest) { m.Model = &Blob{DigestOf(nil), 1} },
-		"peers":                   func(m *Manifest) { m.Peers = []string{"other"} },
 		"too many processes":      func(m *Manifest) { m.Limits.Processes = 1 << 20 },
 		"restart without a cap":   func(m *Manifest) { m.Restart = &Restart{When: RestartAlways} },
 		"restart too often":       func(m *Manifest) { m.Restart = &Restart{RestartFailure, 1 << 20} },

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -24,10 +25,11 @@ type Manifest struct {
 	Limits  Limits            `json:"limits"`
 	Restart *Restart          `json:"restart,omitempty"` // nil: an agent that ended stays ended
 	Serve   *Serve            `json:"serve,omitempty"`   // nil: nobody can ask it anything
-	// Model, Adapters and Peers are reserved: model files and adapters in the bundle, peer agents.
-	Model    *Blob    `json:"model"`
-	Adapters []Blob   `json:"adapters"`
-	Peers    []string `json:"peers"`
+	// Model and Adapters are reserved: model files and adapters in the bundle.
+	Model    *Blob           `json:"model"`
+	Adapters []Blob          `json:"adapters"`
+	Peers    []Peer          `json:"peers"`
+	Card     json.RawMessage `json:"card,omitempty"` // the A2A agent card that the agent serves
 }
 
 // Blob names something in the bundle's repository.
@@ -114,10 +116,10 @@ func (m *Manifest) Validate() error {
 	if m.Image.Digest.IsZero() || m.Image.Size <= 0 || m.Image.Size > maxManifest {
 		return errors.New("image without digest or with an impossible manifest size")
 	}
-	if m.Model != nil || len(m.Adapters) > 0 || len(m.Peers) > 0 {
-		return errors.New("model files, adapters and peers are not supported by this version")
+	if m.Model != nil || len(m.Adapters) > 0 {
+		return errors.New("model files and adapters are not supported by this version")
 	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkPeers} {
 		if err := check(); err != nil {
 			return err
 		}
