@@ -79,7 +79,7 @@ func prepareCgroup(dir string) error {
 
 // makeCgroup makes a sandbox's cgroup and returns its open directory.
 func (r *Runner) makeCgroup(s *Sandbox) (*os.File, error) {
-	dir := filepath.Join(r.cfg.Cgroup, s.spec.Instance)
+	dir := filepath.Join(r.cfg.Cgroup, s.box)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}

@@ -112,7 +112,7 @@ func runtimeConfig(spec Spec) ociConfig {
 			OOMScoreAdj:     oomScore,
 		},
 		Root:     ociRoot{Path: "root", Readonly: true},
-		Hostname: spec.Instance,
+		Hostname: spec.Hostname,
 		Mounts: []ociMount{
 			{"/proc", "proc", "proc", []string{"nosuid", "noexec", "nodev"}},
 			{"/dev", "tmpfs", "tmpfs", []string{"nosuid", "mode=755"}},

@@ -14,13 +14,14 @@ const gateway = "http://127.0.0.1:3128"
 // These tell the shim its descriptors and the agent's port; the shim hides them from the agent.
 const (
 	linkVariable    = "OMEGA_LINK_FD"
+	gateVariable    = "OMEGA_GATE_FD"
 	inboundVariable = "OMEGA_INBOUND_FD"
 	portVariable    = "OMEGA_INBOUND_PORT"
 )
 
 // forShim is what the shim reads beside the agent's environment.
 func (s Spec) forShim() []string {
-	out := []string{fmt.Sprintf("%s=%d", linkVariable, linkFD)}
+	out := []string{fmt.Sprintf("%s=%d", linkVariable, linkFD), fmt.Sprintf("%s=%d", gateVariable, gateFD)}
 	if s.Inbound != nil {
 		out = append(out, fmt.Sprintf("%s=%d", inboundVariable, inboundFD), fmt.Sprintf("%s=%d", portVariable, s.Port))
 	}
@@ -47,7 +48,7 @@ func Env(own map[string]string, servers []string) ([]string, error) {
 	env["MCP_SERVERS"] = string(list)
 	env["OPENAI_BASE_URL"] = gateway + "/v1"
 	env["OPENAI_API_KEY"] = "unused" // libraries insist on one; the gateway adds the real one
-	for _, name := range []string{linkVariable, inboundVariable, portVariable} {
+	for _, name := range []string{linkVariable, gateVariable, inboundVariable, portVariable} {
 		delete(env, name)
 	}
 	out := make([]string, 0, len(env))

@@ -35,7 +35,7 @@ func TestAgentsAreAskedThroughTheirInboundLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = box.kill() })
+	t.Cleanup(func() { _ = box.Kill() })
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}

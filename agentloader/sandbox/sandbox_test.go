@@ -144,7 +144,7 @@ func running(t *testing.T, box *Sandbox) int {
 		} `json:"sandbox"`
 	}
 	for deadline := time.Now().Add(time.Minute); state.Status != "running"; time.Sleep(50 * time.Millisecond) {
-		b, err := os.ReadFile(filepath.Join(box.runner.cfg.state(), box.spec.id()+"_sandbox:"+box.spec.id()+".state"))
+		b, err := os.ReadFile(filepath.Join(box.runner.cfg.state(), box.box+"_sandbox:"+box.box+".state"))
 		if err == nil {
 			err = json.Unmarshal(b, &state)
 		}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,24 @@ type stage struct {
 	dir    string
 }
 
-func setUp(t *testing.T) *stage {
+// built is where TestMain lets the first test that needs one build the image for all.
+var built struct {
+	once sync.Once
+	dir  string
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "omega-sandbox-")
+	if err != nil {
+		panic(err)
+	}
+	built.dir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func setUp(t testing.TB) *stage {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("runsc needs root")
@@ -36,7 +54,10 @@ func setUp(t *testing.T) *stage {
 	runsc := runscBinary(t)
 	dir := t.TempDir()
 	image := filepath.Join(dir, "agent.erofs")
-	buildImage(t, image)
+	built.once.Do(func() { buildImage(t, filepath.Join(built.dir, "agent.erofs")) })
+	if err := os.Link(filepath.Join(built.dir, "agent.erofs"), image); err != nil {
+		t.Fatal(err)
+	}
 	runner, err := New(Config{Runsc: runsc, Dir: filepath.Join(dir, "run"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +71,7 @@ func setUp(t *testing.T) *stage {
 }
 
 // runscBinary finds runsc or builds it from its pinned module, once.
-func runscBinary(t *testing.T) string {
+func runscBinary(t testing.TB) string {
 	t.Helper()
 	if p := os.Getenv("OMEGA_RUNSC"); p != "" {
 		return p
@@ -77,7 +98,7 @@ func runscBinary(t *testing.T) string {
 }
 
 // goBuild builds through a name of its own, so that a build that is cut short leaves nothing half.
-func goBuild(t *testing.T, dir, pkg, out string) {
+func goBuild(t testing.TB, dir, pkg, out string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		t.Fatal(err)
@@ -94,7 +115,7 @@ func goBuild(t *testing.T, dir, pkg, out string) {
 	}
 }
 
-func buildImage(t *testing.T, path string) {
+func buildImage(t testing.TB, path string) {
 	t.Helper()
 	dir := t.TempDir()
 	goBuild(t, "testdata/agent", ".", filepath.Join(dir, "agent"))
@@ -142,7 +163,7 @@ func buildImage(t *testing.T, path string) {
 }
 
 // link returns a descriptor for the sandbox, with a server for the gateway at its other end.
-func link(t *testing.T) *os.File {
+func link(t testing.TB) *os.File {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -205,28 +226,28 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { close(l.closed); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{} }
 
-func (s *stage) start(t *testing.T, instance string, words ...string) *Sandbox {
+func (s *stage) start(t testing.TB, instance string, words ...string) *Sandbox {
 	t.Helper()
 	return s.startLimited(t, instance, Limits{}, append([]string{"/agent"}, words...)...)
 }
 
-func (s *stage) startLimited(t *testing.T, instance string, limits Limits, command ...string) *Sandbox {
+func (s *stage) startLimited(t testing.TB, instance string, limits Limits, command ...string) *Sandbox {
 	t.Helper()
 	env, err := Env(map[string]string{"MODE": "test", "OPENAI_BASE_URL": "http://elsewhere"}, []string{"files"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	box, err := s.runner.Start(t.Context(), Spec{
+	box, err := s.runner.Start(context.Background(), Spec{
 		Instance: instance, Image: s.image, Command: command, Env: env, Limits: limits, Link: link(t),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = box.kill() })
+	t.Cleanup(func() { _ = box.Kill() })
 	return box
 }
 
-func wait(t *testing.T, box *Sandbox) Exit {
+func wait(t testing.TB, box *Sandbox) Exit {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -27,8 +27,12 @@ const (
 	portVariable    = "OMEGA_INBOUND_PORT"
 )
 
-// failed is the exit code when the agent could not be started, as shells have it.
-const failed = 127
+// The shim's own exit codes: when the agent could not be started, as shells have
+// it, and when the platform is gone, as if it had killed the sandbox.
+const (
+	failed   = 127
+	orphaned = 128 + int(syscall.SIGKILL)
+)
 
 func main() {
 	code, err := run(os.Args[1:])
@@ -56,6 +60,9 @@ func run(args []string) (int, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return failed, fmt.Errorf("listening: %w", err)
+	}
+	if err := waitAtGate(); err != nil {
+		return failed, fmt.Errorf("gate: %w", err)
 	}
 	go func() {
 		// The agent ends the program, not the proxy: without a link it gets errors in words.
