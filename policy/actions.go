@@ -31,6 +31,7 @@ const (
 	ActionDataRead     = "data.read"             // resource: DATA
 	ActionDataWrite    = "data.write"            // resource: DATA
 	ActionInvoke       = "agent.invoke"          // resource: AGENT; a caller's request, permitted by who calls
+	ActionAnswer       = "agent.answer"          // resource: AGENT; its answer to a caller, permitted by what it has read
 )
 
 // A kind of resource says which list of the document names it.

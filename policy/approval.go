@@ -28,7 +28,7 @@ var ErrApproval = errors.New("approval does not apply")
 type Approval struct {
 	Principal string    // who answers
 	Instance  string    // of the agent
-	Boot      [32]byte  // the boot id
+	Boot      [16]byte  // the boot id
 	Entry     uint64    // index of the denied intent, or of the narrowing
 	Digest    [32]byte  // ArgumentsDigest or RulesDigest
 	Widen     []string  // rules to give back; empty for a call
@@ -64,8 +64,9 @@ func RulesDigest(instance string, rules []string) [32]byte {
 	return labelhash.Sum256("omega/approval/rules/v1", parts...)
 }
 
-// SignApproval seals an approval with one key of its principal.
-func SignApproval(key *ecdsa.PrivateKey, a Approval) ([]byte, error) {
+// SignApproval seals an approval with keys of its principal, as many as its
+// threshold says.
+func SignApproval(a Approval, keys ...*ecdsa.PrivateKey) ([]byte, error) {
 	predicate, err := strictjson.Canonical(approvalJSON{
 		Principal: a.Principal, Instance: a.Instance, Boot: hex.EncodeToString(a.Boot[:]), Entry: a.Entry,
 		Widen: a.Widen, Expires: a.Expires.UTC().Truncate(time.Second),
@@ -81,11 +82,15 @@ func SignApproval(key *ecdsa.PrivateKey, a Approval) ([]byte, error) {
 		return nil, fmt.Errorf("approval: %w", err)
 	}
 	digest := pae(payload)
-	sig, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
-	if err != nil {
-		return nil, fmt.Errorf("approval: %w", err)
+	e := envelope{PayloadType: payloadType, Payload: payload}
+	for _, key := range keys {
+		sig, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+		if err != nil {
+			return nil, fmt.Errorf("approval: %w", err)
+		}
+		e.Signatures = append(e.Signatures, envelopeSignature{Sig: sig})
 	}
-	return strictjson.Canonical(envelope{PayloadType: payloadType, Payload: payload, Signatures: []envelopeSignature{{Sig: sig}}})
+	return strictjson.Canonical(e)
 }
 
 // VerifyApproval reads an approval and checks that the principal that it names
@@ -103,10 +108,10 @@ func (d *Document) VerifyApproval(raw []byte) (*Approval, error) {
 		return nil, fmt.Errorf("approval: %w", err)
 	}
 	a := &Approval{Principal: p.Principal, Instance: p.Instance, Entry: p.Entry, Widen: p.Widen, Expires: p.Expires}
-	if a.Boot, err = hex32(p.Boot); err != nil {
+	if err := fromHex(a.Boot[:], p.Boot); err != nil {
 		return nil, fmt.Errorf("approval: boot: %w", err)
 	}
-	if a.Digest, err = hex32(s.Subject[0].Digest["sha256"]); err != nil {
+	if err := fromHex(a.Digest[:], s.Subject[0].Digest["sha256"]); err != nil {
 		return nil, fmt.Errorf("approval: subject: %w", err)
 	}
 	i := slices.IndexFunc(d.Principals, func(q Principal) bool { return q.Name == a.Principal })
@@ -119,19 +124,21 @@ func (d *Document) VerifyApproval(raw []byte) (*Approval, error) {
 	return a, nil
 }
 
-func hex32(s string) ([32]byte, error) {
+// fromHex fills out from its one form in hex.
+func fromHex(out []byte, s string) error {
 	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != 32 || hex.EncodeToString(b) != s {
-		return [32]byte{}, errors.New("want 64 lowercase hex digits")
+	if err != nil || len(b) != len(out) || hex.EncodeToString(b) != s {
+		return fmt.Errorf("want %d lowercase hex digits", 2*len(out))
 	}
-	return [32]byte(b), nil
+	copy(out, b)
+	return nil
 }
 
 // A Question is what the log says was asked, and which an approval answers.
 type Question struct {
-	Principal string // whose approval is wanted
+	Principal string // whose approval is wanted; empty: any approver's
 	Instance  string
-	Boot      [32]byte
+	Boot      [16]byte
 	Entry     uint64
 	Digest    [32]byte
 	Widen     []string
@@ -151,27 +158,43 @@ type approvalKey struct {
 // maxApprovals bounds what is remembered; then no more are taken.
 const maxApprovals = 1 << 16
 
-// Consume takes an approval for the question that it answers, once. The caller
-// enters it into the log before the effect.
-func (s *Approvals) Consume(a *Approval, q Question, now time.Time) error {
-	key := approvalKey{a.Principal, a.Entry}
+// Check says why an approval cannot be taken for a question now. Each reason is
+// its own: whoever signed it must be able to see what to sign instead.
+func (s *Approvals) Check(a *Approval, q Question, now time.Time) error {
 	switch {
-	case a.Principal != q.Principal:
+	case a.Boot != q.Boot:
+		return fmt.Errorf("%w: it is for another boot", ErrApproval)
+	case a.Instance != q.Instance:
+		return fmt.Errorf("%w: it is for instance %s, the question is of %s", ErrApproval, a.Instance, q.Instance)
+	case a.Entry != q.Entry:
+		return fmt.Errorf("%w: it is for entry %d, the question is entry %d", ErrApproval, a.Entry, q.Entry)
+	case q.Principal != "" && a.Principal != q.Principal:
 		return fmt.Errorf("%w: by %s, wanted by %s", ErrApproval, a.Principal, q.Principal)
-	case a.Boot != q.Boot || a.Instance != q.Instance || a.Entry != q.Entry:
-		return fmt.Errorf("%w: it is for entry %d of %s in another question or boot", ErrApproval, a.Entry, a.Instance)
-	case a.Digest != q.Digest || !slices.Equal(a.Widen, q.Widen):
-		return fmt.Errorf("%w: it is for other arguments or rules", ErrApproval)
-	case !now.Before(a.Expires) || a.Expires.Sub(now) > maxApproval:
-		return fmt.Errorf("%w: it ends at %s", ErrApproval, a.Expires.UTC().Format(time.RFC3339))
-	case s.used[key]:
+	case !slices.Equal(a.Widen, q.Widen):
+		return fmt.Errorf("%w: it is for other rules", ErrApproval)
+	case a.Digest != q.Digest:
+		return fmt.Errorf("%w: it is for other arguments", ErrApproval)
+	case !now.Before(a.Expires):
+		return fmt.Errorf("%w: it ended at %s", ErrApproval, a.Expires.UTC().Format(time.RFC3339))
+	case a.Expires.Sub(now) > maxApproval:
+		return fmt.Errorf("%w: it ends at %s, which is more than %s away", ErrApproval, a.Expires.UTC().Format(time.RFC3339), maxApproval)
+	case s.used[approvalKey{a.Principal, a.Entry}]:
 		return fmt.Errorf("%w: it was used", ErrApproval)
 	case len(s.used) >= maxApprovals:
 		return fmt.Errorf("%w: this boot has taken too many", ErrApproval)
 	}
+	return nil
+}
+
+// Consume takes an approval for the question that it answers, once. The caller
+// enters it into the log before the effect.
+func (s *Approvals) Consume(a *Approval, q Question, now time.Time) error {
+	if err := s.Check(a, q, now); err != nil {
+		return err
+	}
 	if s.used == nil {
 		s.used = map[approvalKey]bool{}
 	}
-	s.used[key] = true
+	s.used[approvalKey{a.Principal, a.Entry}] = true
 	return nil
 }

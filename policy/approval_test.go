@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,8 +37,8 @@ var approvalTime = time.Unix(1_800_000_000, 0)
 func asked() (policy.Approval, policy.Question) {
 	in := policy.Input{Agent: policy.InputAgent{Name: "a", Instance: "a-1"}, Action: policy.ActionCall, Resource: "bank/pay", Args: json.RawMessage(`{"to":"x","amount":5}`)}
 	digest, _ := policy.ArgumentsDigest(in)
-	q := policy.Question{Principal: "boss", Instance: "a-1", Boot: [32]byte{7}, Entry: 42, Digest: digest}
-	return policy.Approval{Principal: "boss", Instance: "a-1", Boot: [32]byte{7}, Entry: 42, Digest: digest, Expires: approvalTime.Add(time.Hour)}, q
+	q := policy.Question{Principal: "boss", Instance: "a-1", Boot: [16]byte{7}, Entry: 42, Digest: digest}
+	return policy.Approval{Principal: "boss", Instance: "a-1", Boot: [16]byte{7}, Entry: 42, Digest: digest, Expires: approvalTime.Add(time.Hour)}, q
 }
 
 func TestApprovalsAnswerOneQuestionOnce(t *testing.T) {
@@ -46,24 +47,25 @@ func TestApprovalsAnswerOneQuestionOnce(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*policy.Approval, *policy.Question)
-		good   bool
+		why    string // empty: it is taken
 	}{
-		{"as asked", func(*policy.Approval, *policy.Question) {}, true},
-		{"another boot", func(a *policy.Approval, _ *policy.Question) { a.Boot[0]++ }, false},
-		{"another instance", func(a *policy.Approval, _ *policy.Question) { a.Instance = "a-2" }, false},
-		{"another entry", func(a *policy.Approval, _ *policy.Question) { a.Entry++ }, false},
-		{"other arguments", func(a *policy.Approval, _ *policy.Question) { a.Digest[31]++ }, false},
-		{"rules as well", func(a *policy.Approval, _ *policy.Question) { a.Widen = []string{"pay"} }, false},
-		{"another approver is wanted", func(_ *policy.Approval, q *policy.Question) { q.Principal = "chief" }, false},
-		{"expired", func(a *policy.Approval, _ *policy.Question) { a.Expires = approvalTime }, false},
-		{"without an end", func(a *policy.Approval, _ *policy.Question) { a.Expires = approvalTime.Add(1000 * time.Hour) }, false},
-		{"no expiry", func(a *policy.Approval, _ *policy.Question) { a.Expires = time.Time{} }, false},
+		{"as asked", func(*policy.Approval, *policy.Question) {}, ""},
+		{"any approver will do", func(_ *policy.Approval, q *policy.Question) { q.Principal = "" }, ""},
+		{"another boot", func(a *policy.Approval, _ *policy.Question) { a.Boot[0]++ }, "for another boot"},
+		{"another instance", func(a *policy.Approval, _ *policy.Question) { a.Instance = "a-2" }, "for instance a-2"},
+		{"another entry", func(a *policy.Approval, _ *policy.Question) { a.Entry++ }, "for entry 43"},
+		{"other arguments", func(a *policy.Approval, _ *policy.Question) { a.Digest[31]++ }, "for other arguments"},
+		{"rules as well", func(a *policy.Approval, _ *policy.Question) { a.Widen = []string{"pay"} }, "for other rules"},
+		{"another approver is wanted", func(_ *policy.Approval, q *policy.Question) { q.Principal = "chief" }, "wanted by chief"},
+		{"expired", func(a *policy.Approval, _ *policy.Question) { a.Expires = approvalTime }, "it ended at"},
+		{"without an end", func(a *policy.Approval, _ *policy.Question) { a.Expires = approvalTime.Add(1000 * time.Hour) }, "more than 24h0m0s away"},
+		{"no expiry", func(a *policy.Approval, _ *policy.Question) { a.Expires = time.Time{} }, "it ended at"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			a, q := asked()
 			tc.change(&a, &q)
-			raw, err := policy.SignApproval(key, a)
+			raw, err := policy.SignApproval(a, key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,11 +74,12 @@ func TestApprovalsAnswerOneQuestionOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			var used policy.Approvals
-			if err := used.Consume(got, q, approvalTime); (err == nil) != tc.good || err != nil && !errors.Is(err, policy.ErrApproval) {
-				t.Errorf("consuming it: %v", err)
+			err = used.Consume(got, q, approvalTime)
+			if (err == nil) != (tc.why == "") || err != nil && (!errors.Is(err, policy.ErrApproval) || !strings.Contains(err.Error(), tc.why)) {
+				t.Errorf("consuming it: %v, want %q", err, tc.why)
 			}
-			if err := used.Consume(got, q, approvalTime); err == nil {
-				t.Error("it is taken twice")
+			if err := used.Consume(got, q, approvalTime); err == nil || tc.why == "" && !strings.Contains(err.Error(), "was used") {
+				t.Errorf("taken twice: %v", err)
 			}
 		})
 	}
@@ -87,18 +90,17 @@ func TestOnlyApproversApprove(t *testing.T) {
 	other, otherPub := newKey(t)
 	a, _ := asked()
 	sign := func(k *ecdsa.PrivateKey) []byte {
-		raw, err := policy.SignApproval(k, a)
+		raw, err := policy.SignApproval(a, k)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return raw
 	}
 	both := func() []byte {
-		var one, two map[string]any
-		_ = json.Unmarshal(sign(key), &one)
-		_ = json.Unmarshal(sign(other), &two)
-		one["signatures"] = append(one["signatures"].([]any), two["signatures"].([]any)...)
-		raw, _ := json.Marshal(one)
+		raw, err := policy.SignApproval(a, key, other)
+		if err != nil {
+			t.Fatal(err)
+		}
 		return raw
 	}
 	boss := policy.Principal{Name: "boss", Keys: []policy.Key{pub}, Threshold: 1, Roles: []string{policy.RoleApprover}}
@@ -175,7 +177,7 @@ func TestArgumentsDigestNamesTheCallAndNotTheState(t *testing.T) {
 func FuzzVerifyApproval(f *testing.F) {
 	key, pub := newKey(f)
 	a, _ := asked()
-	raw, err := policy.SignApproval(key, a)
+	raw, err := policy.SignApproval(a, key)
 	if err != nil {
 		f.Fatal(err)
 	}

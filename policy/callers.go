@@ -39,6 +39,9 @@ type Caller struct {
 	// Agents are globs, in the form of path.Match, of the agents' names that the
 	// rights are for. Other agents are not shown to the caller.
 	Agents []string `json:"agents"`
+	// Input is what this caller's requests are. Absent: what the agent's rule
+	// says, and of an anonymous caller untrusted as well.
+	Input *Result `json:"input,omitempty"`
 }
 
 // OIDC is an identity provider and whom of its subjects is meant. Its keys are
@@ -156,6 +159,7 @@ func (c *checker) caller(at string, caller *Caller, keys map[string]bool) {
 	for i, g := range caller.Agents {
 		c.glob(fmt.Sprintf("%s.agents[%d]", at, i), g)
 	}
+	c.result(at+".input", caller.Input)
 }
 
 func (c *checker) glob(at, g string) {

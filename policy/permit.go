@@ -96,6 +96,12 @@ type AddressForm struct {
 // RuleInvoke is the rule of a caller's request.
 const RuleInvoke = "invoke"
 
+// RuleAnswer is the rule of the answer to it. A colon is in no rule's own name.
+const RuleAnswer = "answer:caller"
+
+// ofCallers says whether an action is a caller's doing and not the agent's.
+func ofCallers(action string) bool { return action == ActionInvoke || action == ActionAnswer }
+
 // Implied are the permits that follow from others: whoever may call some tool
 // of a server may list its tools.
 func (a AgentRule) Implied() []Permit {

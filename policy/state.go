@@ -179,7 +179,7 @@ func (s *State) Begin(in Input, d Decision) Use {
 	}
 	p := s.permitted(in, d.Rule)
 	s.counts[d.Rule]++
-	if in.Action != ActionInvoke { // which is its caller's and not the agent's
+	if !ofCallers(in.Action) {
 		s.counts[allCalls]++
 		s.countRate(allCalls, s.rule.Rate, in.State.Now)
 	}
@@ -192,7 +192,7 @@ func (s *State) Begin(in Input, d Decision) Use {
 	s.countRate(p.ID, p.Rate, in.State.Now)
 	u.reserved = s.reserve(p, in.State.Charges)
 	u.learns = s.learns(p, in)
-	if in.Action != ActionInvoke && !Tainted(in.State.Labels) && len(in.Args) <= maxLearnt {
+	if !ofCallers(in.Action) && !Tainted(in.State.Labels) && len(in.Args) <= maxLearnt {
 		// Nothing untrusted can have chosen them. A caller's request comes with
 		// labels of its own, and Invoke sees to it.
 		s.values.learn(in.Args)

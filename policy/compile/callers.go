@@ -29,6 +29,8 @@ type sourceCaller struct {
 	Anonymous bool        `json:"anonymous"`
 	Rights    []string    `json:"rights"`
 	Agents    []string    `json:"agents"`
+
+	Input *policy.Result `json:"input"`
 }
 
 type sourceOIDC struct {
@@ -42,7 +44,7 @@ type sourceOIDC struct {
 func (s source) callers(w *walker, in []sourceCaller) (out []policy.Caller) {
 	for i, c := range in {
 		at := fmt.Sprintf("callers[%d]", i)
-		caller := policy.Caller{Name: c.Name, Anonymous: c.Anonymous, Rights: c.Rights, Agents: c.Agents}
+		caller := policy.Caller{Name: c.Name, Anonymous: c.Anonymous, Rights: c.Rights, Agents: c.Agents, Input: c.Input}
 		files, place := c.Keys, func(n int) string { return fmt.Sprintf("%s.keys[%d]", at, n) }
 		if c.Key != "" {
 			if len(files) > 0 {

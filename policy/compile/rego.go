@@ -83,6 +83,7 @@ func (g *generator) agent(a policy.AgentRule) {
 	}
 	labels := policy.LabelsOf(input, policy.ActionInvoke)
 	g.line("permit%s contains [%s, [%s]] if true", at(a, policy.ActionInvoke, a.Name), quote(policy.RuleInvoke), strings.Join(quoteAll(labels), ", "))
+	g.answering(a)
 }
 
 // may is the reason for what no permit of an agent names.

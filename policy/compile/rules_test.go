@@ -136,6 +136,14 @@ func TestConditionsLookAtTheState(t *testing.T) {
 		{"listing what may be read", "", policy.ActionResourceList, "known", `{}`, state{}, ""},
 		{"listing with arguments", "", policy.ActionResourceList, "known", `{"x":1}`, state{}, "permitted are"},
 		{"a caller's request", "", policy.ActionInvoke, "a", `{"input":"x"}`, state{Labels: []string{"readers:me", "untrusted:x"}}, ""},
+		{"the answer to a caller", "", policy.ActionAnswer, "a", `{"caller":"al","bytes":3}`, state{}, ""},
+		{"the answer of an untrusted agent", "", policy.ActionAnswer, "a", `{"caller":"public"}`, state{Labels: []string{"untrusted:x"}}, ""},
+		{"the answer to one who may know", "", policy.ActionAnswer, "a", `{"caller":"me"}`, state{Labels: []string{"readers:al,me", "readers:me"}}, ""},
+		{"the answer to one who may not", "", policy.ActionAnswer, "a", `{"caller":"al"}`, state{Labels: []string{"readers:al,me", "readers:me"}}, "the caller may not know what this agent has read; that is for al,me; me"},
+		{"the answer to anybody", "", policy.ActionAnswer, "a", `{"caller":"public"}`, state{Labels: []string{"readers:me"}}, "may not know"},
+		{"the answer to several", "", policy.ActionAnswer, "a", `{"caller":"me, al"}`, state{Labels: []string{"readers:me"}}, "may not know"},
+		{"the answer to nobody", "", policy.ActionAnswer, "a", `{}`, state{}, "may not use this"},
+		{"the answer of another", "", policy.ActionAnswer, "spender", `{"caller":"al"}`, state{}, "may not use this"},
 		{"a caller's request to another", "", policy.ActionInvoke, "spender", `{"input":"x"}`, state{}, "may not use this"},
 	}
 	d := decider(t, mustCompile(t, "testdata/rich.yaml"))

@@ -434,3 +434,10 @@ permit.reporter["mcp.tools/list"].mail contains ["list:mail", []] if {
 
 # A caller's request to reporter; who may call is decided before.
 permit.reporter["agent.invoke"].reporter contains ["invoke", []]
+
+# The answer of reporter to a caller.
+permit.reporter["agent.answer"].reporter contains ["answer:caller", []] if recipients_may_know(input.args.caller)
+
+why.reporter["agent.answer"].reporter contains concat("", ["the caller may not know what this agent has read; that is for ", known_to]) if not recipients_may_know(input.args.caller)
+
+advice.reporter["agent.answer"].reporter contains "" if false
