@@ -23,11 +23,13 @@ const (
 
 // Component is one part of an agent, with the principal who vouches for it. In
 // evidence it stands in one of three forms: whole; Known and Salt alone, for a
-// verifier that has appraised the rest; or Hidden alone, for everybody else.
+// verifier that has appraised the rest or reads it in an agent before this one;
+// or Hidden alone, for everybody else.
 type Component struct {
 	// Hidden is the commitment to a component that is not shown.
 	Hidden Bytes32 `json:"hidden,omitzero"`
-	// Known is the ID of a component that the verifier named as known.
+	// Known is the ID of a component that the verifier named as known, or that
+	// stands whole in an agent before this one.
 	Known Bytes32 `json:"known,omitzero"`
 	// Kind is image, manifest, tool-descriptors, model, adapter, peer, sandbox or policy.
 	Kind      string  `json:"kind,omitempty"`

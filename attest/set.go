@@ -13,8 +13,9 @@ import (
 // makes a new one, and the zero AgentSet is the empty one.
 type AgentSet struct {
 	agents []Agent
-	leaves []merkle.Hash
-	root   Bytes32
+	ids    [][]Bytes32 // of each agent's components
+	leaves []Bytes32
+	tree   merkle.Tree
 }
 
 // With is the set with one more agent, which gets its index.
@@ -26,14 +27,22 @@ func (s AgentSet) With(a Agent) (AgentSet, error) {
 	if err := a.check(); err != nil {
 		return s, fmt.Errorf("agent %.40q: %w", a.Instance, err)
 	}
-	if !a.Shown() || len(a.Components) == 0 || a.Identity != Bytes32(IdentityRoot(a.Components)) {
+	ids, commitments := make([]Bytes32, len(a.Components)), make([]Bytes32, len(a.Components))
+	for i := range a.Components {
+		ids[i] = a.Components[i].ID()
+		commitments[i] = Commitment(ids[i], a.Components[i].Salt)
+	}
+	if !a.Shown() || len(ids) == 0 || a.Identity != Bytes32(RootOfCommitments(commitments)) {
 		return s, fmt.Errorf("agent %.40q: identity is not that of its components", a.Instance)
 	}
-	if slices.ContainsFunc(s.agents, func(b Agent) bool { return a.Instance == b.Instance }) {
+	if s.index(a.Instance) >= 0 {
 		return s, fmt.Errorf("agent %.40q: there is one already", a.Instance)
 	}
-	agents := append(slices.Clip(s.agents), a)
-	return newAgentSet(agents, append(slices.Clip(s.leaves), merkle.Hash(a.Leaf()))), nil
+	leaf := a.Leaf()
+	return AgentSet{
+		agents: append(slices.Clip(s.agents), a), ids: append(slices.Clip(s.ids), ids),
+		leaves: append(slices.Clip(s.leaves), leaf), tree: s.tree.With(len(s.agents), merkle.Hash(leaf)),
+	}, nil
 }
 
 // WithState is the set with one agent in another state. An agent that has ended
@@ -50,26 +59,28 @@ func (s AgentSet) WithState(index uint32, state string) (AgentSet, error) {
 	if err := agents[index].check(); err != nil {
 		return s, fmt.Errorf("agent %d: %w", index, err)
 	}
-	leaves[index] = merkle.Hash(agents[index].Leaf())
-	return newAgentSet(agents, leaves), nil
-}
-
-func newAgentSet(agents []Agent, leaves []merkle.Hash) AgentSet {
-	return AgentSet{agents, leaves, Bytes32(merkle.Root(leaves))}
+	leaves[index] = agents[index].Leaf()
+	return AgentSet{agents, s.ids, leaves, s.tree.With(int(index), merkle.Hash(leaves[index]))}, nil
 }
 
 // Len is how many agents there are.
 func (s AgentSet) Len() int { return len(s.agents) }
 
 // Root is the root over the agents.
-func (s AgentSet) Root() Bytes32 {
-	if len(s.agents) == 0 {
-		return Bytes32(merkle.Root(nil))
-	}
-	return s.root
-}
+func (s AgentSet) Root() Bytes32 { return Bytes32(s.tree.Root()) }
 
 // Has reports whether the agent with that instance has that identity.
 func (s AgentSet) Has(instance string, identity Bytes32) bool {
-	return slices.ContainsFunc(s.agents, func(a Agent) bool { return a.Instance == instance && a.Identity == identity })
+	i := s.index(instance)
+	return i >= 0 && s.agents[i].Identity == identity
+}
+
+// index is the place of an instance, or -1.
+func (s AgentSet) index(instance string) int {
+	for i := range s.agents { // without copying each
+		if s.agents[i].Instance == instance {
+			return i
+		}
+	}
+	return -1
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"omega/internal/dsse"
 	"omega/internal/strictjson"
 )
 
@@ -41,55 +40,40 @@ type vouchPredicate struct {
 	Principal string `json:"principal"`
 }
 
-// Vouched verifies the component's signatures: each is its principal's, in its
-// role, about its digest or about the agent bundle that names it. Whether the
-// keys are the principal's is for a policy to say.
-func (c *Component) Vouched(bundle Bytes32) error {
-	if len(c.Signatures) == 0 {
-		return fmt.Errorf("%w: %s %q: principal %q has not signed it as %q", ErrUnvouched, c.Kind, c.Name, c.Principal, c.Role)
-	}
-	seen := map[Bytes32]bool{}
-	for i := range c.Signatures {
-		s := &c.Signatures[i]
-		err := s.verify(c, bundle)
-		if err == nil && seen[s.KeyID()] {
-			err = errors.New("the same key twice")
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %s %q of principal %q, key %s: %w", ErrUnvouched, c.Kind, c.Name, c.Principal, s.KeyID(), err)
-		}
-		seen[s.KeyID()] = true
-	}
-	return nil
+// vouched is what a principal's statement says: that it vouches for a digest, in
+// a role.
+type vouched struct {
+	digest          Bytes32
+	role, principal string
 }
 
-func (s *Signature) verify(c *Component, bundle Bytes32) error {
-	key, err := dsse.ParseKey(s.Key)
-	if err != nil {
-		return err
-	}
-	if !key.Signed(principalPayload, s.Payload, s.Sig) {
-		return errors.New("the signature is not valid")
-	}
+// readStatement reads what a principal has signed, strictly.
+func readStatement(payload []byte) (vouched, error) {
 	var v vouch
-	if err := strictjson.Decode(s.Payload, &v, strictjson.Limits{MaxBytes: maxStatement}); err != nil {
-		return fmt.Errorf("statement: %w", err)
+	if err := strictjson.Decode(payload, &v, strictjson.Limits{MaxBytes: maxStatement}); err != nil {
+		return vouched{}, fmt.Errorf("statement: %w", err)
 	}
 	if v.Type != StatementType && v.Type != statementV01 || v.PredicateType != principalPredicate || len(v.Subject) != 1 {
-		return errors.New("the statement is of another kind")
+		return vouched{}, errors.New("the statement is of another kind")
 	}
 	var p vouchPredicate
 	if err := strictjson.Decode(v.Predicate, &p, strictjson.Limits{MaxBytes: maxStatement}); err != nil {
-		return fmt.Errorf("statement: %w", err)
+		return vouched{}, fmt.Errorf("statement: %w", err)
 	}
-	if p.Role != c.Role || p.Principal != c.Principal {
-		return fmt.Errorf("the statement is by %.80q as %.80q", p.Principal, p.Role)
+	out := vouched{role: p.Role, principal: p.Principal}
+	if err := out.digest.UnmarshalText([]byte(v.Subject[0].Digest["sha256"])); err != nil {
+		return vouched{}, fmt.Errorf("statement: subject: %w", err)
 	}
-	var about Bytes32
-	if err := about.UnmarshalText([]byte(v.Subject[0].Digest["sha256"])); err != nil {
-		return fmt.Errorf("statement: subject: %w", err)
+	return out, nil
+}
+
+// vouches says why the statement does not stand behind a component, if it does
+// not.
+func (v vouched) vouches(c *Component, bundle Bytes32) error {
+	if v.role != c.Role || v.principal != c.Principal {
+		return fmt.Errorf("the statement is by %.80q as %.80q", v.principal, v.role)
 	}
-	if about != c.Digest && (!c.named() || about != bundle && !bundle.IsZero()) {
+	if v.digest != c.Digest && (!c.named() || v.digest != bundle && !bundle.IsZero()) {
 		return errors.New("the statement is about something else")
 	}
 	return nil

@@ -3,8 +3,6 @@ package attest
 import (
 	"errors"
 	"slices"
-
-	"omega/internal/merkle"
 )
 
 // ErrNoSuchPart reports an opening of an agent or component that is not there
@@ -36,53 +34,52 @@ func (v *View) Knows(boot [32]byte) bool { return slices.Contains(v.Have, Bytes3
 
 // Show fills in the agents of e as the asker may see them. What the asker has
 // appraised counts only where e leans on that appraisal: what is known of one
-// boot is not known of another.
+// boot is not known of another. A component that several agents have stands
+// whole in the first of them.
 func (v *View) Show(e *Evidence, set AgentSet) error {
 	if v.Open != nil {
 		return v.open(e, set)
 	}
-	have := map[Bytes32]bool{}
+	have, identities := map[Bytes32]bool{}, map[Bytes32]bool{}
 	if e.Remembered() {
 		for _, d := range v.Have {
-			have[d] = true
+			have[d], identities[d] = true, true
 		}
 	}
 	e.Agents = make([]Agent, len(set.agents))
 	for i := range set.agents {
 		a := &set.agents[i]
-		if !v.visible(a) {
-			e.Agents[i] = Agent{Index: a.Index, Hidden: Bytes32(set.leaves[i])}
-			continue
+		switch {
+		case !v.visible(a):
+			e.Agents[i] = Agent{Index: a.Index, Hidden: set.leaves[i]}
+		case identities[a.Identity]:
+			e.Agents[i] = *a
+			e.Agents[i].Components = nil
+		default:
+			e.Agents[i] = a.without(have, set.ids[i])
 		}
-		e.Agents[i] = a.without(have)
 	}
 	return nil
 }
 
-// without is the agent without what the asker knows.
-func (a *Agent) without(have map[Bytes32]bool) Agent {
+// without is the agent without the components that the asker has, by their IDs;
+// it then has these too.
+func (a *Agent) without(have map[Bytes32]bool, ids []Bytes32) Agent {
 	out := *a
-	if len(have) == 0 {
-		return out
-	}
-	if have[a.Identity] {
-		out.Components = nil
-		return out
-	}
 	out.Components = slices.Clone(a.Components)
-	for i := range out.Components {
-		c := &out.Components[i]
-		if id := c.ID(); have[id] {
-			*c = Component{Known: id, Salt: c.Salt}
+	for i, id := range ids {
+		if have[id] {
+			out.Components[i] = Component{Known: id, Salt: a.Components[i].Salt}
 		}
+		have[id] = true
 	}
 	return out
 }
 
 // open shows one agent with one part of it, and the path to the root.
 func (v *View) open(e *Evidence, set AgentSet) error {
-	i := slices.IndexFunc(set.agents, func(a Agent) bool { return a.Instance == v.Open.Instance && v.visible(&a) })
-	if i < 0 {
+	i := set.index(v.Open.Instance)
+	if i < 0 || !v.visible(&set.agents[i]) {
 		return ErrNoSuchPart
 	}
 	a := &set.agents[i]
@@ -100,6 +97,6 @@ func (v *View) open(e *Evidence, set AgentSet) error {
 		return ErrNoSuchPart
 	}
 	e.Agents = []Agent{out}
-	e.AgentPath = fromHashes(merkle.Proof(set.leaves, i))
+	e.AgentPath = fromHashes(set.tree.Proof(i))
 	return nil
 }

@@ -111,7 +111,7 @@ func (a *appraisal) identity(g *attest.Agent, unsent bool) error {
 	commitments := make([]attest.Bytes32, len(g.Components))
 	for i := range g.Components {
 		c := &g.Components[i]
-		id := c.ID()
+		id := a.ids.of(c)
 		commitments[i] = c.Hidden
 		if c.Hidden.IsZero() {
 			commitments[i] = attest.Commitment(id, c.Salt)
@@ -142,7 +142,7 @@ func (a *appraisal) vouch(c *attest.Component, id, bundle attest.Bytes32) error 
 	key := vouching{id, bundle}
 	err, done := a.vouched[key]
 	if !done {
-		err = c.Vouched(bundle)
+		err = a.voucher.Vouched(c, bundle)
 		a.vouched[key] = err
 	}
 	return err

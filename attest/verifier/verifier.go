@@ -74,6 +74,8 @@ type appraisal struct {
 	verified *snp.Verified
 	emulated bool
 	hostData attest.Bytes32
+	ids      ids
+	voucher  attest.Voucher
 	vouched  map[vouching]error
 	result   attest.Result
 	err      error // the first refusal
@@ -84,7 +86,8 @@ type appraisal struct {
 // means anything then.
 func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	p = p.effective()
-	a := &appraisal{p: p, e: p.Known.Fill(e), sent: e, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
+	a := &appraisal{p: p, sent: e, ids: ids{}, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
+	a.e = p.Known.fill(e, a.ids)
 	if err := a.authenticate(); err != nil {
 		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
 		return &a.result, err

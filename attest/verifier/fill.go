@@ -1,0 +1,130 @@
+package verifier
+
+import (
+	"bytes"
+	"slices"
+
+	"omega/attest"
+)
+
+// ids are the IDs of components that were seen, so that what many agents have
+// is hashed once.
+type ids map[partName]identified
+
+// partName is what most components differ in.
+type partName struct {
+	kind, name string
+	digest     attest.Bytes32
+}
+
+type identified struct {
+	part *attest.Component
+	id   attest.Bytes32
+}
+
+// of is c.ID().
+func (m ids) of(c *attest.Component) attest.Bytes32 {
+	if !c.Shown() {
+		return c.Known
+	}
+	name := partName{c.Kind, c.Name, c.Digest}
+	if before, ok := m[name]; ok && same(before.part, c) {
+		return before.id
+	}
+	id := c.ID()
+	m[name] = identified{c, id}
+	return id
+}
+
+// same reports whether components of one partName have one ID.
+func same(a, b *attest.Component) bool {
+	return a.Role == b.Role && a.Principal == b.Principal && slices.EqualFunc(a.Signatures, b.Signatures, func(x, y attest.Signature) bool {
+		return bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Payload, y.Payload) && bytes.Equal(x.Sig, y.Sig)
+	})
+}
+
+// Fill is the evidence with what it left out: because it is known, or because
+// an agent before shows it. It proves nothing: Appraise checks that what is
+// filled in is what the evidence names. A nil Known knows nothing.
+func (k *Known) Fill(e *attest.Evidence) *attest.Evidence { return k.fill(e, ids{}) }
+
+func (k *Known) fill(e *attest.Evidence, seen ids) *attest.Evidence {
+	leans := k != nil && e.Remembered() && e.Platform == attest.Bytes32(k.Boot.Digest())
+	if !leans && !leavesOut(e) {
+		return e
+	}
+	out := *e
+	out.Agents = make([]attest.Agent, len(e.Agents))
+	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}}
+	if leans {
+		out.Boot, f.known = k.Boot, k
+	}
+	for i := range e.Agents {
+		out.Agents[i] = f.agent(e.Agents[i])
+	}
+	return &out
+}
+
+// leavesOut reports whether components are named by their IDs alone.
+func leavesOut(e *attest.Evidence) bool {
+	return slices.ContainsFunc(e.Agents, func(a attest.Agent) bool {
+		return slices.ContainsFunc(a.Components, func(c attest.Component) bool { return !c.Known.IsZero() })
+	})
+}
+
+// filling is one fill on its way.
+type filling struct {
+	seen  ids
+	shown map[attest.Bytes32]*attest.Component // in agents before
+	known *Known                               // nil where the evidence does not lean on it
+	// kept and identities are what is known, made when it is asked for.
+	kept       map[attest.Bytes32]*attest.Component
+	identities map[attest.Bytes32][]attest.Bytes32
+}
+
+// prepare reads what is known.
+func (f *filling) prepare() {
+	if f.known == nil || f.kept != nil {
+		return
+	}
+	f.kept, f.identities = f.known.byID(), make(map[attest.Bytes32][]attest.Bytes32, len(f.known.Agents))
+	for _, a := range f.known.Agents {
+		f.identities[a.Identity] = a.Components
+	}
+}
+
+func (f *filling) agent(a attest.Agent) attest.Agent {
+	if len(a.Components) == 0 {
+		if f.prepare(); a.Hidden.IsZero() {
+			for _, id := range f.identities[a.Identity] {
+				a.Components = append(a.Components, *f.kept[id])
+			}
+		}
+		return a
+	}
+	a.Components = slices.Clone(a.Components)
+	for i := range a.Components {
+		c := &a.Components[i]
+		if c.Shown() {
+			f.shown[f.seen.of(c)] = c
+			continue
+		}
+		if full := f.find(c.Known); full != nil {
+			salt := c.Salt
+			*c = *full
+			c.Salt = salt
+		}
+	}
+	return a
+}
+
+func (f *filling) find(id attest.Bytes32) *attest.Component {
+	if id.IsZero() {
+		return nil
+	}
+	if c := f.shown[id]; c != nil {
+		return c
+	}
+	f.prepare()
+	return f.kept[id]
+}

@@ -1,0 +1,75 @@
+package attest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"omega/internal/dsse"
+)
+
+// A Voucher verifies the signatures of many components, each signature once
+// however many components it stands behind. The zero Voucher is ready.
+type Voucher struct {
+	// verified are the signatures that are valid, by their signed bytes.
+	verified map[string][]stated
+}
+
+// stated is what a signature that is valid says.
+type stated struct {
+	sig   *Signature
+	keyID Bytes32
+	about vouched
+}
+
+// Vouched verifies the component's signatures: each is its principal's, in its
+// role, about its digest or about the agent bundle that names it. Whether the
+// keys are the principal's is for a policy to say.
+func (v *Voucher) Vouched(c *Component, bundle Bytes32) error {
+	if len(c.Signatures) == 0 {
+		return fmt.Errorf("%w: %s %q: principal %q has not signed it as %q", ErrUnvouched, c.Kind, c.Name, c.Principal, c.Role)
+	}
+	seen := make([]Bytes32, 0, maxSignatures)
+	for i := range c.Signatures {
+		s, err := v.read(&c.Signatures[i])
+		if err == nil {
+			err = s.about.vouches(c, bundle)
+		}
+		for _, id := range seen {
+			if err == nil && id == s.keyID {
+				err = errors.New("the same key twice")
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s %q of principal %q, key %s: %w", ErrUnvouched, c.Kind, c.Name, c.Principal, c.Signatures[i].KeyID(), err)
+		}
+		seen = append(seen, s.keyID)
+	}
+	return nil
+}
+
+// read is what a signature says, if it is valid.
+func (v *Voucher) read(s *Signature) (stated, error) {
+	for _, before := range v.verified[string(s.Payload)] {
+		if bytes.Equal(before.sig.Sig, s.Sig) && bytes.Equal(before.sig.Key, s.Key) {
+			return before, nil
+		}
+	}
+	key, err := dsse.ParseKey(s.Key)
+	if err != nil {
+		return stated{}, err
+	}
+	if !key.Signed(principalPayload, s.Payload, s.Sig) {
+		return stated{}, errors.New("the signature is not valid")
+	}
+	about, err := readStatement(s.Payload)
+	if err != nil {
+		return stated{}, err
+	}
+	if v.verified == nil {
+		v.verified = map[string][]stated{}
+	}
+	out := stated{s, key.ID, about}
+	v.verified[string(s.Payload)] = append(v.verified[string(s.Payload)], out)
+	return out, nil
+}
