@@ -27,16 +27,18 @@ type Request struct {
 	Open *Open     `json:"open,omitempty"`
 }
 
-// ParseOpen reads what is opened: an instance, and a component as KIND:NAME.
+// ParseOpen reads what is opened: an instance, and a component as KIND:NAME;
+// without a component, the agent.
 func ParseOpen(instance, component string) (*Open, bool) {
 	kind, name, ok := strings.Cut(component, ":")
+	ok = ok && kind != "" || component == ""
 	o := &Open{Instance: instance, Kind: kind, Name: name}
 	return o, ok && o.check() == nil
 }
 
 func (o *Open) check() error {
-	if o.Instance == "" || o.Kind == "" {
-		return errors.New("opening without an instance or a kind")
+	if o.Instance == "" || o.Kind == "" && o.Name != "" {
+		return errors.New("opening without an instance, or a name without its kind")
 	}
 	return shortText(o.Instance, o.Kind, o.Name)
 }

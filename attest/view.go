@@ -16,15 +16,16 @@ type View struct {
 	// Have are digests that the asker has appraised: of boot claims, of
 	// identities and of components, by ID. What they stand for is left out.
 	Have []Bytes32
-	// Open, if given, shows one component of one agent and nothing else.
+	// Open, if given, shows one agent, or one component of it, and nothing else.
 	Open *Open
 }
 
-// Open names the components of an agent that are opened.
+// Open names the components of an agent that are opened; without a kind, the
+// agent is shown whole.
 type Open struct {
 	Instance string `json:"instance"`
-	Kind     string `json:"kind"`
-	Name     string `json:"name"`
+	Kind     string `json:"kind,omitempty"`
+	Name     string `json:"name,omitempty"`
 }
 
 func (v *View) visible(a *Agent) bool { return v.Visible != nil && v.Visible(a.Name) }
@@ -37,50 +38,70 @@ func (v *View) Knows(boot [32]byte) bool { return slices.Contains(v.Have, Bytes3
 // boot is not known of another. A component that several agents have stands
 // whole in the first of them.
 func (v *View) Show(e *Evidence, set AgentSet) error {
-	if v.Open != nil {
+	if v.Open != nil && v.Open.Kind != "" {
 		return v.open(e, set)
 	}
-	have, identities := map[Bytes32]bool{}, map[Bytes32]bool{}
+	has := appraised{map[Bytes32]bool{}, map[Bytes32]bool{}}
 	if e.Remembered() {
 		for _, d := range v.Have {
-			have[d], identities[d] = true, true
+			has.components[d], has.identities[d] = true, true
 		}
+	}
+	if v.Open != nil {
+		i, err := v.find(set)
+		if err != nil {
+			return err
+		}
+		e.Agents, e.AgentPath = []Agent{has.leftOut(&set.agents[i], set.ids[i])}, fromHashes(set.tree.Proof(i))
+		return nil
 	}
 	e.Agents = make([]Agent, len(set.agents))
 	for i := range set.agents {
 		a := &set.agents[i]
-		switch {
-		case !v.visible(a):
-			e.Agents[i] = Agent{Index: a.Index, Hidden: set.leaves[i]}
-		case identities[a.Identity]:
-			e.Agents[i] = *a
-			e.Agents[i].Components = nil
-		default:
-			e.Agents[i] = a.without(have, set.ids[i])
+		if v.visible(a) {
+			e.Agents[i] = has.leftOut(a, set.ids[i])
+			continue
 		}
+		e.Agents[i] = Agent{Index: a.Index, Hidden: set.leaves[i]}
 	}
 	return nil
 }
 
-// without is the agent without the components that the asker has, by their IDs;
-// it then has these too.
-func (a *Agent) without(have map[Bytes32]bool, ids []Bytes32) Agent {
+// appraised are the components, by ID, and the identities that the asker has.
+type appraised struct{ components, identities map[Bytes32]bool }
+
+// leftOut is the agent without what the asker has; the asker then has the rest
+// of its components too.
+func (h appraised) leftOut(a *Agent, ids []Bytes32) Agent {
 	out := *a
+	if h.identities[a.Identity] {
+		out.Components = nil
+		return out
+	}
 	out.Components = slices.Clone(a.Components)
 	for i, id := range ids {
-		if have[id] {
+		if h.components[id] {
 			out.Components[i] = Component{Known: id, Salt: a.Components[i].Salt}
 		}
-		have[id] = true
+		h.components[id] = true
 	}
 	return out
 }
 
-// open shows one agent with one part of it, and the path to the root.
-func (v *View) open(e *Evidence, set AgentSet) error {
+// find is the place of the agent that is opened.
+func (v *View) find(set AgentSet) (int, error) {
 	i := set.index(v.Open.Instance)
 	if i < 0 || !v.visible(&set.agents[i]) {
-		return ErrNoSuchPart
+		return 0, ErrNoSuchPart
+	}
+	return i, nil
+}
+
+// open shows one agent with one part of it, and the path to the root.
+func (v *View) open(e *Evidence, set AgentSet) error {
+	i, err := v.find(set)
+	if err != nil {
+		return err
 	}
 	a := &set.agents[i]
 	out := Agent{Index: a.Index, Details: a.details(), Identity: a.Identity}

@@ -107,6 +107,41 @@ func TestAnOpeningShowsOneComponentAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestOneAgentIsShownWholeWithItsPath(t *testing.T) {
+	e, set := shown(t, View{Visible: everyone, Open: &Open{Instance: "writer-1"}, Have: []Bytes32{vectorAgents(t).agents[1].Components[0].ID()}})
+	if !e.Partial() || len(e.Agents) != 1 || e.Agents[0].Name != "writer" || !e.Agents[0].Components[1].Shown() || e.Agents[0].Components[0].Known.IsZero() {
+		t.Fatalf("agents %+v", e.Agents)
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"researcher", "clerk", set.agents[0].Identity.String()} {
+		if bytes.Contains(b, []byte(secret)) {
+			t.Errorf("it tells %s of another agent", secret)
+		}
+	}
+	hidden := View{Visible: func(string) bool { return false }, Open: &Open{Instance: "writer-1"}}
+	if err := hidden.Show(&Evidence{}, set); !errors.Is(err, ErrNoSuchPart) {
+		t.Errorf("an agent that may not be seen: %v", err)
+	}
+}
+
+func TestAComponentOfSeveralAgentsStandsWholeInTheFirst(t *testing.T) {
+	for name, visible := range map[string]func(string) bool{"everybody": everyone, "not the first": func(n string) bool { return n != "researcher" }} {
+		e, _ := shown(t, View{Visible: visible})
+		whole := map[Bytes32]bool{}
+		for _, a := range e.Agents {
+			for _, c := range a.Components {
+				if c.Shown() == whole[c.ID()] {
+					t.Errorf("%s: %s of %s: shown %v", name, c.ID(), a.Instance, c.Shown())
+				}
+				whole[c.ID()] = true
+			}
+		}
+	}
+}
+
 func TestWhatIsNotThereAndWhatMayNotBeSeenAreToldAlike(t *testing.T) {
 	set := vectorAgents(t)
 	clerks := View{Visible: func(name string) bool { return name != "clerk" }}
@@ -283,10 +318,16 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	for _, text := range []string{"model", ":m", ""} {
+	for _, text := range []string{"model", ":m", ":"} {
 		if _, ok := ParseOpen("a", text); ok {
 			t.Errorf("component %q is accepted", text)
 		}
+	}
+	if o, ok := ParseOpen("a", ""); !ok || *o != (Open{Instance: "a"}) {
+		t.Errorf("an agent without a component is opened as %+v, %v", o, ok)
+	}
+	if _, ok := ParseOpen("", ""); ok {
+		t.Error("an opening of nothing is accepted")
 	}
 }
 

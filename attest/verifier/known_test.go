@@ -256,6 +256,10 @@ func TestAnOpeningIsAppraisedForItsOneComponent(t *testing.T) {
 		check  string
 	}{
 		"a model":                {attest.Open{Instance: "a-2", Kind: "model", Name: "llama"}, func(*world) {}, ""},
+		"an agent":               {attest.Open{Instance: "a-2"}, func(*world) {}, ""},
+		"an agent moved":         {attest.Open{Instance: "a-2"}, func(w *world) { w.e.Agents[0].Index = 0 }, "agents"},
+		"an agent's part":        {attest.Open{Instance: "a-2"}, func(w *world) { w.e.Agents[0].Components[3].Signatures = nil }, "agent a-2"},
+		"an agent's other end":   {attest.Open{Instance: "a-2"}, func(w *world) { w.e.Agents[0].State = attest.AgentExited }, "agents"},
 		"an image":               {attest.Open{Instance: "a-1", Kind: "image", Name: "demo"}, func(*world) {}, ""},
 		"another agent's place":  {attest.Open{Instance: "a-2", Kind: "model", Name: "llama"}, func(w *world) { w.e.Agents[0].Index = 0 }, "agents"},
 		"another path":           {attest.Open{Instance: "a-2", Kind: "model", Name: "llama"}, func(w *world) { w.e.AgentPath[0][0]++ }, "agents"},

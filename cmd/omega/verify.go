@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--crl] [--have F] [--open KIND:NAME --instance I] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -77,8 +77,8 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	o.flags(fs)
 	page := fs.String("html", "", "write the outcome as one HTML page too, whatever it is")
 	asJSON := fs.Bool("json", false, "print JSON")
+	fs.StringVar(&o.Instance, "instance", "", "show this agent, and no other")
 	fs.StringVar(&o.Open, "open", "", "show one component, KIND:NAME, of --instance, and nothing else")
-	fs.StringVar(&o.Instance, "instance", "", "the agent whose component is opened")
 	fs.StringVar(&o.Invocation, "invocation", "", "verify this invocation statement against the platform's evidence")
 	rest, err := parseMixed(fs, args)
 	if err != nil {
@@ -171,8 +171,8 @@ func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
 	if o.MinSVN > math.MaxUint32 {
 		return nil, nil, fmt.Errorf("--min-svn %d: want at most %d", o.MinSVN, uint32(math.MaxUint32))
 	}
-	if (o.Open == "") != (o.Instance == "") {
-		return nil, nil, errors.New("--open and --instance go together")
+	if o.Instance == "" && o.Open != "" {
+		return nil, nil, errors.New("--open needs --instance, the agent whose component it is")
 	}
 	policy, err := loadPolicy(o.Policy)
 	if err != nil {

@@ -346,7 +346,7 @@ func TestOneComponentIsOpenedAndNothingElseIsShown(t *testing.T) {
 		}
 		return b
 	}
-	if code, _, words := omega(t, append(args, "--open", "model:llama-writer", "--instance", "writer-1")...); code != exitMismatch || !strings.Contains(words, "does not open") {
+	if code, _, words := omega(t, append(args, "--open", "model:llama-writer", "--instance", "writer-1")...); code != exitMismatch || !strings.Contains(words, "does not show") {
 		t.Errorf("another component opened: exit %d, %s", code, words)
 	}
 }

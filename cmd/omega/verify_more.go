@@ -16,17 +16,19 @@ func (o *verifyOptions) request(p *verifier.Params) attest.Request {
 	if p.Known != nil {
 		ask.Have = p.Known.Have()
 	}
-	if o.Open != "" {
-		// Of a platform that is asked for one component nothing else is named.
-		ask.Have = ask.Have[:min(len(ask.Have), 1)]
+	if o.Instance != "" {
+		if o.Open != "" { // of a platform that is asked for one component nothing else is named
+			ask.Have = ask.Have[:min(len(ask.Have), 1)]
+		}
 		ask.Open, _ = attest.ParseOpen(o.Instance, o.Open)
 	}
 	return ask
 }
 
-// opened demands that evidence which was asked to show one component shows it.
+// opened demands that evidence which was asked to show one agent, or one
+// component, shows it.
 func (o *verifyOptions) opened(e *attest.Evidence) error {
-	if o.Open == "" {
+	if o.Instance == "" {
 		return nil
 	}
 	want, ok := attest.ParseOpen(o.Instance, o.Open)
@@ -34,13 +36,24 @@ func (o *verifyOptions) opened(e *attest.Evidence) error {
 		return fmt.Errorf("--open %q: want KIND:NAME", o.Open)
 	}
 	for i := range e.Agents {
+		if want.Kind == "" && e.Agents[i].Shown() && e.Agents[i].Instance == want.Instance {
+			return nil
+		}
 		for _, c := range e.Agents[i].Components {
-			if c.Shown() && c.Kind == want.Kind && c.Name == want.Name {
+			if want.Kind != "" && c.Shown() && c.Kind == want.Kind && c.Name == want.Name {
 				return nil
 			}
 		}
 	}
-	return fmt.Errorf("%w: the evidence does not open component %s of agent %s", attest.ErrMismatch, o.Open, o.Instance)
+	return fmt.Errorf("%w: the evidence does not show %s; next: ask the platform itself, with `omega verify URL`, which agents it runs", attest.ErrMismatch, o.opening())
+}
+
+// opening is what is opened, in words.
+func (o *verifyOptions) opening() string {
+	if o.Open == "" {
+		return "agent " + o.Instance
+	}
+	return "component " + o.Open + " of agent " + o.Instance
 }
 
 // revocations reads the revocation list. Whether it has expired, the verifier
