@@ -65,7 +65,7 @@ func (d *demo) coldStart(ctx context.Context, copyTo string) (float64, error) {
 	if exited.words != "agent "+benchAgent+" exited 0" {
 		return 0, fmt.Errorf("guest: %s", exited.words)
 	}
-	if _, err := exportLog(ctx, d.e, d.url(), copyTo, nil); err != nil {
+	if _, err := exportLog(ctx, d.e, d.url(), copyTo, caller{}); err != nil {
 		return 0, err
 	}
 	ev, err := readEvidence(filepath.Join(copyTo, evidenceFile))

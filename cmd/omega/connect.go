@@ -84,12 +84,10 @@ func (o *connectOptions) check() (*url.URL, error) {
 
 // connect verifies once, then serves until ctx ends.
 func connect(ctx context.Context, e *env, o connectOptions, target *url.URL) error {
-	caller, err := callerCertificate(o.verify.CallerKey)
+	c, err := newCallersChannel(target, o.every, o.verify, func(ctx context.Context, o verifyOptions) (*verification, error) { return verifyPlatform(ctx, e, o) })
 	if err != nil {
 		return err
 	}
-	c := newChannel(target, o.every, func(ctx context.Context) (*verification, error) { return verifyPlatform(ctx, e, o.verify) })
-	c.caller = caller
 	c.report = func(ev connectEvent) { ev.print(e, o.json) }
 	if err := c.ensure(ctx); err != nil {
 		return err

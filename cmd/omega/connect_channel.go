@@ -31,7 +31,7 @@ type channel struct {
 	report func(connectEvent)
 	now    func() time.Time
 	proxy  *http.Transport
-	caller []tls.Certificate // whom the platform's policy knows; none: anybody
+	caller caller // whom the platform's policy knows
 
 	turn chan struct{} // one verification at a time
 
@@ -60,6 +60,28 @@ func newChannel(target *url.URL, every time.Duration, verify func(ctx context.Co
 		DisableCompression:     true,
 	}
 	return c
+}
+
+// newCallersChannel is a channel of the caller that the options name. Verifying
+// takes no token: the channel's requests bring it, and they end where that led.
+func newCallersChannel(target *url.URL, every time.Duration, o verifyOptions, verify func(context.Context, verifyOptions) (*verification, error)) (*channel, error) {
+	by, err := o.caller()
+	if err != nil {
+		return nil, err
+	}
+	o.Token = ""
+	c := newChannel(target, every, func(ctx context.Context) (*verification, error) { return verify(ctx, o) })
+	c.caller = by
+	return c, nil
+}
+
+// speaks is the channel's transport with the caller's token: dial lets through
+// only connections that end at the verified key.
+func (c *channel) speaks() http.RoundTripper {
+	if c.caller.token == "" {
+		return c.proxy
+	}
+	return &bearer{c.caller.token, c.proxy}
 }
 
 // ensure returns nil if the platform was verified not long ago, or verifies now.
@@ -194,8 +216,8 @@ func (c *epochConn) Close() error {
 
 // dialTLS connects and returns the SHA-256 of the public key at the other end.
 // Nobody vouches for the certificate; the caller compares the key.
-func dialTLS(ctx context.Context, network, address string, caller []tls.Certificate) (net.Conn, [32]byte, error) {
-	d := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: caller}}
+func dialTLS(ctx context.Context, network, address string, by caller) (net.Conn, [32]byte, error) {
+	d := &tls.Dialer{Config: by.tls()}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, [32]byte{}, err
@@ -210,7 +232,7 @@ func dialTLS(ctx context.Context, network, address string, caller []tls.Certific
 // handler passes requests on to the platform while it is verified.
 func (c *channel) handler() http.Handler {
 	proxy := &httputil.ReverseProxy{
-		Transport:     c.proxy,
+		Transport:     c.speaks(),
 		FlushInterval: -1, // streams flow as they come
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(c.target) // and the Host with it

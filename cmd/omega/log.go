@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"omega/policy/provenance"
 )
@@ -53,7 +53,7 @@ type logOptions struct {
 	MinSize  uint64
 	Previous []provenance.Checkpoint
 	Each     func(provenance.Item) error
-	Caller   []tls.Certificate // who asks a platform; none: anybody
+	Caller   caller // who asks a platform
 }
 
 // verifyLog proves a whole log. Its error carries the exit code.
@@ -99,13 +99,13 @@ type logFlags struct {
 	origin   *string
 	minSize  *uint64
 	previous *string
-	caller   *string
+	verify   verifyOptions
 	json     *bool
 }
 
 func newLogFlags(e *env) *logFlags {
 	fs := e.flags("log")
-	return &logFlags{
+	f := &logFlags{
 		set:      fs,
 		logKey:   fs.String("log-key", "", "the log's Ed25519 public key in hex, from evidence that was verified"),
 		evidence: fs.String("evidence", "", "evidence `file` that names the log key; verify it with `omega verify`"),
@@ -113,22 +113,24 @@ func newLogFlags(e *env) *logFlags {
 		origin:   fs.String("origin", "", "the log's origin, omega/<boot id>"),
 		minSize:  fs.Uint64("min-size", 0, "refuse a log with fewer entries than were seen before"),
 		previous: fs.String("previous", "", "`file` with a checkpoint that was seen before; the log must continue it"),
-		caller:   callerFlag(fs),
 		json:     fs.Bool("json", false, "data as JSON"),
 	}
+	f.verify.releaseFlags(fs)
+	fs.StringVar(&f.verify.Policy, "appraisal-policy", "", "appraisal policy (JSON) that a platform is held against")
+	return f
 }
 
 // options reads the arguments and finds out by what key the log is judged.
-func (f *logFlags) options(e *env, args []string) (logOptions, error) {
+func (f *logFlags) options(ctx context.Context, e *env, args []string) (logOptions, error) {
 	from, err := oneArgument(f.set, args)
 	if err != nil {
 		return logOptions{}, err
 	}
 	o := logOptions{From: from, Origin: *f.origin, MinSize: *f.minSize}
-	if o.Caller, err = callerCertificate(*f.caller); err != nil {
+	if o.Caller, err = f.verify.caller(); err != nil {
 		return logOptions{}, err
 	}
-	if err := f.findKey(e, &o); err != nil {
+	if err := f.findKey(ctx, e, &o); err != nil {
 		return logOptions{}, err
 	}
 	if *f.key != "" {
@@ -150,9 +152,20 @@ func (f *logFlags) options(e *env, args []string) (logOptions, error) {
 	return o, nil
 }
 
-// findKey takes the log key from --log-key, from --evidence, or from the
-// evidence beside an exported log, and says what that is worth.
-func (f *logFlags) findKey(e *env, o *logOptions) error {
+// findKey takes the log key from --log-key, from --evidence, from the evidence
+// beside an exported log, or from the platform that serves the log, which is
+// then verified, and says what that is worth.
+func (f *logFlags) findKey(ctx context.Context, e *env, o *logOptions) error {
+	given := *f.logKey != "" || *f.evidence != ""
+	if strings.HasPrefix(o.From, "https://") && (!given || o.Caller.token != "") {
+		ev, err := f.verify.logPlatform(ctx, e, o.From, &o.Caller)
+		if err != nil {
+			return err
+		}
+		if !given {
+			return o.judgedBy(ev, "the platform's evidence")
+		}
+	}
 	if *f.logKey != "" {
 		b, err := hex.DecodeString(*f.logKey)
 		if err != nil || len(b) != ed25519.PublicKeySize {
@@ -166,22 +179,28 @@ func (f *logFlags) findKey(e *env, o *logOptions) error {
 		path = besideLog(o.From)
 	}
 	if path == "" {
-		return errors.New("omega log: --log-key HEX or --evidence FILE is needed, from evidence that you verified")
+		return errors.New("omega log: --log-key HEX or --evidence FILE is needed, from evidence that you verified, or the https URL of the platform")
 	}
 	ev, err := readEvidence(path)
 	if err != nil {
 		return fmt.Errorf("log key: %w", err)
 	}
+	e.sayf("log key from %s: worth what that evidence is; verify it with `omega verify %s`", path, path)
+	return o.judgedBy(ev, path)
+}
+
+// judgedBy takes the log's key and origin from evidence, and the checkpoint that
+// the log must continue.
+func (o *logOptions) judgedBy(ev *logEvidence, from string) error {
 	o.LogKey = ev.key
 	if o.Origin == "" {
 		o.Origin = ev.origin
 	}
 	seen, err := provenance.OpenCheckpoint(ev.checkpoint, ev.origin, ev.key)
 	if err != nil {
-		return exit(exitSignature, fmt.Errorf("%s: its checkpoint: %w", path, err))
+		return exit(exitSignature, fmt.Errorf("%s: its checkpoint: %w", from, err))
 	}
 	o.Previous = append(o.Previous, seen)
-	e.sayf("log key from %s: worth what that evidence is; verify it with `omega verify %s`", path, path)
 	return nil
 }
 
@@ -206,7 +225,7 @@ func oneArgument(fs *flag.FlagSet, args []string) (string, error) {
 // runLogVerify is `omega log verify`.
 func runLogVerify(ctx context.Context, e *env, args []string) error {
 	f := newLogFlags(e)
-	o, err := f.options(e, args)
+	o, err := f.options(ctx, e, args)
 	if err != nil {
 		return err
 	}

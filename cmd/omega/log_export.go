@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,8 @@ import (
 func runLogExport(ctx context.Context, e *env, args []string) error {
 	set := e.flags("log")
 	out := set.String("out", "", "`folder` that does not exist yet")
-	callerKey := callerFlag(set)
+	var o verifyOptions
+	o.releaseFlags(set)
 	from, err := oneArgument(set, args)
 	if err != nil {
 		return err
@@ -25,11 +25,16 @@ func runLogExport(ctx context.Context, e *env, args []string) error {
 	if *out == "" {
 		return errors.New("omega log export: --out DIR is needed")
 	}
-	caller, err := callerCertificate(*callerKey)
+	by, err := o.caller()
 	if err != nil {
 		return err
 	}
-	size, err := exportLog(ctx, e, from, *out, caller)
+	if by.token != "" {
+		if _, err := o.logPlatform(ctx, e, from, &by); err != nil {
+			return err
+		}
+	}
+	size, err := exportLog(ctx, e, from, *out, by)
 	if err != nil {
 		return logExit(err)
 	}
@@ -39,8 +44,8 @@ func runLogExport(ctx context.Context, e *env, args []string) error {
 
 // exportLog copies a log and, from a platform, its evidence. A copy that breaks
 // off leaves no folder of that name behind.
-func exportLog(ctx context.Context, e *env, from, out string, caller []tls.Certificate) (uint64, error) {
-	src, err := logSource(ctx, from, "", caller)
+func exportLog(ctx context.Context, e *env, from, out string, by caller) (uint64, error) {
+	src, err := logSource(ctx, from, "", by)
 	if err != nil {
 		return 0, err
 	}
@@ -53,7 +58,7 @@ func exportLog(ctx context.Context, e *env, from, out string, caller []tls.Certi
 	}
 	defer os.RemoveAll(tmp)
 	// Before the log, so that the log must continue the evidence's checkpoint.
-	if err := copyEvidence(ctx, from, tmp, caller); err != nil {
+	if err := copyEvidence(ctx, from, tmp, by); err != nil {
 		return 0, err
 	}
 	size, err := copyLog(ctx, e, src, tmp)
@@ -96,7 +101,7 @@ func copyLog(ctx context.Context, e *env, src provenance.Source, dir string) (ui
 
 // copyEvidence puts a platform's evidence beside its log. Other places that
 // serve a log have none.
-func copyEvidence(ctx context.Context, from, dir string, caller []tls.Certificate) error {
+func copyEvidence(ctx context.Context, from, dir string, by caller) error {
 	base, err := logURL(from)
 	if err != nil {
 		return err
@@ -112,7 +117,7 @@ func copyEvidence(ctx context.Context, from, dir string, caller []tls.Certificat
 		}
 		return writeUnder(dir, evidenceFile, b)
 	}
-	b, err := fetchEvidence(ctx, base, caller)
+	b, err := fetchEvidence(ctx, base, by)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -18,7 +18,7 @@ import (
 func runLogReplay(ctx context.Context, e *env, args []string) error {
 	f := newLogFlags(e)
 	file := f.set.String("policy", "", "the policy as YAML or Wasm `file`")
-	o, err := f.options(e, args)
+	o, err := f.options(ctx, e, args)
 	if err != nil {
 		return err
 	}

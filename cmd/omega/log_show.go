@@ -26,7 +26,7 @@ func runLogShow(ctx context.Context, e *env, args []string) error {
 	agent := f.set.String("agent", "", "only this agent instance")
 	kind := f.set.String("kind", "", "only entries of this kind")
 	denied := f.set.Bool("denied", false, "only what was denied or refused")
-	o, err := f.options(e, args)
+	o, err := f.options(ctx, e, args)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -35,7 +34,7 @@ const (
 
 // logSource opens a folder, a log disk or a URL. A URL without a path is a
 // platform's; of a disk it is the log with that origin, or the last one.
-func logSource(ctx context.Context, from, origin string, caller []tls.Certificate) (provenance.Source, error) {
+func logSource(ctx context.Context, from, origin string, by caller) (provenance.Source, error) {
 	base, err := logURL(from)
 	if err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func logSource(ctx context.Context, from, origin string, caller []tls.Certificat
 		}
 		return diskSource(ctx, from, origin)
 	}
-	client := logClient(caller)
+	client := logClient(by)
 	return provenance.SourceFunc(func(ctx context.Context, path string) ([]byte, error) {
 		return fetch(ctx, client, base.JoinPath(path).String(), provenance.MaxFile)
 	}), nil
@@ -86,13 +85,10 @@ func logURL(from string) (*url.URL, error) {
 
 // logClient reads from a platform whose certificate nobody vouches for: what
 // it serves is ciphertext below a signature, and that signature is checked.
-func logClient(caller []tls.Certificate) *http.Client {
+func logClient(by caller) *http.Client {
 	return &http.Client{
-		Timeout: time.Minute,
-		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: caller},
-			ForceAttemptHTTP2: true,
-		},
+		Timeout:       time.Minute,
+		Transport:     by.over(&http.Transport{TLSClientConfig: by.tls(), ForceAttemptHTTP2: true}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
 	}
 }
@@ -111,7 +107,7 @@ func fetch(ctx context.Context, c *http.Client, where string, limit int64) ([]by
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("%w: %s answered %s: the log is for callers whom the platform's policy names: give --caller-key", errUnreachable, where, resp.Status)
+		return nil, fmt.Errorf("%w: %s answered %s: the log is for callers whom the platform's policy names; next: give --caller-key or --token", errUnreachable, where, resp.Status)
 	case http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", where, fs.ErrNotExist)
 	default:
@@ -129,12 +125,33 @@ func fetch(ctx context.Context, c *http.Client, where string, limit int64) ([]by
 
 // fetchEvidence asks the platform that serves a log for fresh evidence. It is
 // stored, not judged: `omega verify` does that.
-func fetchEvidence(ctx context.Context, base *url.URL, caller []tls.Certificate) ([]byte, error) {
+func fetchEvidence(ctx context.Context, base *url.URL, by caller) ([]byte, error) {
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
 	u := *base
 	u.Path, u.RawQuery = evidencePath, "nonce="+hex.EncodeToString(nonce)
-	return fetch(ctx, logClient(caller), u.String(), attest.MaxEvidence)
+	return fetch(ctx, logClient(by), u.String(), attest.MaxEvidence)
+}
+
+// logPlatform verifies the platform that serves a log: the caller's token may
+// then be sent there, and its evidence says by what key the log is judged.
+func (o verifyOptions) logPlatform(ctx context.Context, e *env, from string, by *caller) (*logEvidence, error) {
+	u, err := url.Parse(from)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("--token is for platforms: %s is no https URL", from)
+	}
+	o.Source, o.Token = "https://"+u.Host, ""
+	v, err := verifyPlatform(ctx, e, o)
+	if err != nil {
+		return nil, fmt.Errorf("the platform that serves the log: %w", err)
+	}
+	e.sayf("%s: boot %s of %s serves this log", v.Verdict, v.Evidence.Boot.BootID, o.Source)
+	by.key = (*[32]byte)(&v.Evidence.Boot.TLSKey)
+	return evidenceOfLog(v.Evidence), nil
+}
+
+func evidenceOfLog(ev *attest.Evidence) *logEvidence {
+	return &logEvidence{key: ev.Boot.LogKey[:], origin: ev.Boot.LogOrigin, checkpoint: ev.Session.Checkpoint}
 }
 
 // besideLog is the evidence in an exported log, empty where there is none.
@@ -162,7 +179,7 @@ func readEvidence(path string) (*logEvidence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &logEvidence{key: ev.Boot.LogKey[:], origin: ev.Boot.LogOrigin, checkpoint: ev.Session.Checkpoint}, nil
+	return evidenceOfLog(ev), nil
 }
 
 // readAuditorKey reads an X25519 private key: PKCS #8 in PEM.

@@ -37,20 +37,18 @@ func openPlatform(ctx context.Context, e *env, o verifyOptions) (*platformClient
 	if err != nil {
 		return nil, err
 	}
-	caller, err := callerCertificate(o.CallerKey)
-	if err != nil {
-		return nil, err
-	}
 	p := &platformClient{}
-	p.channel = newChannel(target, platformEvery, func(ctx context.Context) (*verification, error) {
+	p.channel, err = newCallersChannel(target, platformEvery, o, func(ctx context.Context, o verifyOptions) (*verification, error) {
 		v, err := verifyPlatform(ctx, e, o)
 		if p.verification == nil {
 			p.verification = v
 		}
 		return v, err
 	})
-	p.channel.caller = caller
-	p.client = &http.Client{Transport: p.channel.proxy, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") }}
+	if err != nil {
+		return nil, err
+	}
+	p.client = &http.Client{Transport: p.channel.speaks(), CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") }}
 	if err := p.channel.ensure(ctx); err != nil {
 		p.close()
 		return nil, err

@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--token F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -38,6 +38,7 @@ type verifyOptions struct {
 	Policy      string // appraisal policy; empty: the default one
 	Offline     bool   // no network for certificates
 	CallerKey   string // private key of a caller that the platform's policy names
+	Token       string // where its bearer token is: a file, or env:NAME
 	CRL         bool   // demand AMD's revocation list
 	KDS         string // AMD's certificate service or a mirror; empty: AMD's
 	KDSCache    string // empty: in the user's cache folder
@@ -104,22 +105,27 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 
 // flags are those of every verb that verifies a platform.
 func (o *verifyOptions) flags(fs *flag.FlagSet) {
-	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
-	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
-	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
-	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
+	o.releaseFlags(fs)
 	fs.StringVar(&o.Nonce, "nonce", "", "nonce of an evidence file, 64 hex digits")
-	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
 	fs.StringVar(&o.Policy, "policy", "", "appraisal policy (JSON): what is demanded beyond the default, or given up of it")
-	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
-	fs.StringVar(&o.CallerKey, "caller-key", "", "private key (PEM, P-256) of a caller that the platform's policy names: shows its agents")
 	fs.BoolVar(&o.CRL, "crl", false, "demand AMD's list of revoked certificates; without it, one that is kept is used")
-	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
 	fs.StringVar(&o.Have, "have", "", "file that remembers what was appraised, so that a platform need not show it again")
 	fs.StringVar(&o.Revoked, "revoked", "", "revocation list (DSSE); the appraisal policy names who may sign it")
 	fs.Func("rim", "reference values of a GPU's driver or VBIOS; give one of each where a platform has a GPU", appendTo(&o.RIMs))
 	fs.Func("ocsp", "OCSP response for the certificates of a GPU", appendTo(&o.OCSP))
+}
+
+// releaseFlags say which release a platform must run, and who asks it.
+func (o *verifyOptions) releaseFlags(fs *flag.FlagSet) {
+	fs.StringVar(&o.Manifest, "manifest", "", "the release's manifest.json (default build/cpu/manifest.json here)")
+	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
+	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
+	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
+	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
+	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
+	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
 	fs.StringVar(&o.KDSCache, "kds-cache", "", "folder that its answers are kept in (default: omega/kds in the user's cache folder)")
+	o.callerFlags(fs)
 }
 
 // verifyPlatform fetches evidence and appraises it. There is an outcome beside
@@ -133,9 +139,9 @@ func verifyPlatform(ctx context.Context, e *env, o verifyOptions) (*verification
 	if err != nil {
 		return nil, err
 	}
-	raw, err := getEvidence(ctx, e, o, p)
+	raw, refused, err := getEvidence(ctx, e, o, p)
 	if err != nil {
-		return nil, err
+		return refused, err
 	}
 	v := &verification{Source: o.Source, Verdict: attest.VerdictRefused, Manifest: m.path, ManifestSigned: m.signed, Policy: o.Policy}
 	got, err := attest.ParseEvidence(raw)
@@ -202,32 +208,59 @@ func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
 }
 
 // getEvidence reads evidence from where it is, and sets the nonce and TLS key
-// that it must be bound to.
-func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Params) ([]byte, error) {
+// that it must be bound to. Where the platform was refused before it could be
+// asked, that is the outcome beside the error.
+func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Params) ([]byte, *verification, error) {
 	if strings.HasPrefix(o.Source, "https://") {
 		if o.Nonce != "" {
-			return nil, errors.New("--nonce is for files; a platform is asked with a fresh one")
+			return nil, nil, errors.New("--nonce is for files; a platform is asked with a fresh one")
 		}
 		if _, err := rand.Read(p.Nonce[:]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		caller, err := callerCertificate(o.CallerKey)
-		if err != nil {
-			return nil, err
-		}
-		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), caller)
-		p.TLSKey = key
-		return raw, err
+		return o.ask(ctx, e, p)
 	}
 	if strings.Contains(o.Source, "://") {
-		return nil, fmt.Errorf("%s: want an https URL or a file", o.Source)
+		return nil, nil, fmt.Errorf("%s: want an https URL or a file", o.Source)
 	}
 	nonce, err := hex.DecodeString(o.Nonce)
 	if err != nil || len(nonce) != len(p.Nonce) {
-		return nil, errors.New("an evidence file needs --nonce, the 64 hex digits that were asked with")
+		return nil, nil, errors.New("an evidence file needs --nonce, the 64 hex digits that were asked with")
 	}
 	copy(p.Nonce[:], nonce)
-	return readBounded(o.Source, attest.MaxEvidence)
+	raw, err := readBounded(o.Source, attest.MaxEvidence)
+	return raw, nil, err
+}
+
+// ask asks a platform as the caller that the options name. A token is for a
+// platform that was verified: one that is remembered, or else it is verified
+// first, as anybody may.
+func (o *verifyOptions) ask(ctx context.Context, e *env, p *verifier.Params) ([]byte, *verification, error) {
+	by, err := o.caller()
+	if err != nil {
+		return nil, nil, err
+	}
+	if by.token != "" && p.Known != nil {
+		by.key = (*[32]byte)(&p.Known.Boot.TLSKey)
+		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
+		if !errors.Is(err, errOtherKey) { // else it was started anew
+			p.TLSKey = key
+			return raw, nil, err
+		}
+		p.Known = nil
+	}
+	if by.token != "" {
+		first := *o
+		first.Token, first.Have, first.Instance, first.Open, first.Invocation = "", "", "", "", ""
+		v, err := verifyPlatform(ctx, e, first)
+		if err != nil {
+			return nil, v, err
+		}
+		by.key = (*[32]byte)(&v.Evidence.Boot.TLSKey)
+	}
+	raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
+	p.TLSKey = key
+	return raw, nil, err
 }
 
 // readEmulatedRoot reads the root of an emulated PSP by name.

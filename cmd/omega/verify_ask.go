@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +57,7 @@ func patiently(ctx context.Context, ask func() (*http.Response, error)) (*http.R
 // askPlatform asks a platform for evidence over a fresh connection, and returns
 // it with the SHA-256 of the public key at the connection's other end. Nobody
 // vouches for the certificate: the evidence must name that key.
-func askPlatform(ctx context.Context, e *env, platform string, ask attest.Request, caller []tls.Certificate) ([]byte, *[32]byte, error) {
+func askPlatform(ctx context.Context, e *env, platform string, ask attest.Request, by caller) ([]byte, *[32]byte, error) {
 	u, err := url.Parse(platform)
 	if err != nil || u.Host == "" || u.User != nil {
 		return nil, nil, fmt.Errorf("%s: want https://HOST[:PORT]", platform)
@@ -71,12 +70,12 @@ func askPlatform(ctx context.Context, e *env, platform string, ask attest.Reques
 	defer bar.Done()
 	client := &http.Client{
 		Timeout: askTimeout,
-		Transport: &http.Transport{
+		Transport: by.over(&http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: 64 << 10,
-			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: caller},
-		},
+			TLSClientConfig:        by.tls(),
+		}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect refused") },
 	}
 	resp, err := patiently(ctx, func() (*http.Response, error) {
@@ -87,14 +86,11 @@ func askPlatform(ctx context.Context, e *env, platform string, ask attest.Reques
 		return client.Do(req)
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("asking for evidence: %w", err)
+		return nil, nil, fmt.Errorf("asking for evidence: %w; next: see that the platform runs, and that address and port are right", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound && ask.Open != nil {
-		return nil, nil, exit(exitMismatch, fmt.Errorf("%s has no component %s:%s of an agent %s, or none that you may see", u.Host, ask.Open.Kind, ask.Open.Name, ask.Open.Instance))
-	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("asking for evidence: %s answered %s", u.Host, resp.Status)
+		return nil, nil, askRefusal(resp, u.Host, ask)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, attest.MaxEvidence+1))
 	if err != nil {
@@ -105,4 +101,22 @@ func askPlatform(ctx context.Context, e *env, platform string, ask attest.Reques
 	}
 	key := sha256.Sum256(resp.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo)
 	return raw, &key, nil
+}
+
+// askRefusal is why a platform gives no evidence, with what to do next.
+func askRefusal(resp *http.Response, host string, ask attest.Request) error {
+	switch status := resp.StatusCode; {
+	case status == http.StatusNotFound && ask.Open != nil:
+		what := "agent " + ask.Open.Instance
+		if ask.Open.Kind != "" {
+			what = fmt.Sprintf("component %s:%s of an agent %s", ask.Open.Kind, ask.Open.Name, ask.Open.Instance)
+		}
+		return exit(exitMismatch, fmt.Errorf("%s has no %s, or none that you may see; next: see with `omega verify https://%s` what it shows you, and ask as a caller of its policy (--caller-key, --token)", host, what, host))
+	case status == http.StatusUnauthorized:
+		return exit(exitMismatch, fmt.Errorf("%s knows no such caller; next: give a token, by --token, that its policy takes and that has not ended", host))
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		return fmt.Errorf("asking for evidence: %s is busy (%s); next: ask again in a minute", host, resp.Status)
+	default:
+		return fmt.Errorf("asking for evidence: %s answered %s; next: see that the address is that of a platform of Omega's", host, resp.Status)
+	}
 }

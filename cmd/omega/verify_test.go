@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -62,6 +63,11 @@ type platform struct {
 	agents   attest.AgentSet
 	asked    attest.Request         // the last question
 	lie      func(*attest.Evidence) // changes the evidence before it is signed
+	// token, if given, is that of the only caller who is shown agents and the log.
+	token      string
+	authorized []string // the Authorization of each request
+	hides      bool     // the last one was shown no agents
+	log        *testLog
 	*httptest.Server
 }
 
@@ -109,11 +115,22 @@ func (p *platform) serve(w http.ResponseWriter, r *http.Request) {
 			req = *asked
 		}
 	}
+	p.authorized = append(p.authorized, r.Header.Get("Authorization"))
+	known := p.token == "" || r.Header.Get("Authorization") == "Bearer "+p.token
+	if p.log != nil && strings.HasPrefix(r.URL.Path, "/log/") && known {
+		p.log.ServeHTTP(w, r)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/log/") || !known && p.authorized[len(p.authorized)-1] != "" {
+		http.Error(w, "no", http.StatusUnauthorized)
+		return
+	}
 	if r.URL.Path != "/.well-known/omega/evidence" || err != nil {
 		http.Error(w, "no", http.StatusBadRequest)
 		return
 	}
 	p.asked = req
+	p.hides = !known
 	b, err := p.answer(r.Context(), req)
 	if errors.Is(err, attest.ErrNoSuchPart) {
 		http.Error(w, "no", http.StatusNotFound)
@@ -154,7 +171,13 @@ func (p *platform) answer(ctx context.Context, req attest.Request) ([]byte, erro
 	id := sha256.Sum256(append([]byte(origin+"\n\x01"), e.Boot.LogKey[:]...))
 	e.Session.Checkpoint = fmt.Appendf(nil, "%s\n\u2014 %s %s\n", text, origin,
 		base64.StdEncoding.EncodeToString(append(id[:4:4], ed25519.Sign(logKey, []byte(text))...)))
-	view := attest.View{Visible: func(string) bool { return true }, Have: req.Have, Open: req.Open}
+	if p.log != nil {
+		e.Boot.LogKey, e.Boot.LogOrigin, e.Session.Checkpoint = attest.Bytes32(p.log.key.Public().(ed25519.PublicKey)), testOrigin, p.log.files["checkpoint"]
+		if _, err := hex.Decode(e.Boot.BootID[:], []byte(strings.TrimPrefix(testOrigin, "omega/"))); err != nil {
+			return nil, err
+		}
+	}
+	view := attest.View{Visible: func(string) bool { return !p.hides }, Have: req.Have, Open: req.Open}
 	if err := view.Show(e, p.agents); err != nil {
 		return nil, err
 	}
