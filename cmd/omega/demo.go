@@ -52,11 +52,11 @@ type demoStep struct {
 func (d *demo) steps() []demoStep {
 	return []demoStep{
 		{"build the image and what it will be measured as", d.build},
-		{"publish two signed agent bundles in a local registry", d.publish},
+		{"publish three signed agent bundles in a local registry", d.publish},
 		{"boot the image in QEMU", d.boot},
 		{"the guest's phases, until it serves evidence and is ready", d.phases},
-		{"agent one is refused one call, agent two altogether", d.agents},
-		{"verify the platform from outside", d.verify},
+		{"agent one is refused one call, agent two works, agent three is refused altogether", d.agents},
+		{"verify the platform from outside, two agents with every principal", d.verify},
 		{"prove the provenance log, then tamper with a copy", d.log},
 		{"power off", d.powerOff},
 	}

@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"omega/attest"
 	"omega/internal/strictjson"
 	"omega/policy"
 	"omega/policy/compile"
@@ -102,7 +104,8 @@ func TestTheDemoFailsUnlessExactlyThePermittedCallsArrived(t *testing.T) {
 	}{
 		{"the permitted calls", "x /public/a\nx /public/b\n", true},
 		{"one is missing", "x /public/a\n", false},
-		{"in another order", "x /public/b\nx /public/a\n", false},
+		{"in another order, by agents that run side by side", "x /public/b\nx /public/a\n", true},
+		{"one of them twice, the other never", "x /public/a\nx /public/a\n", false},
 		{"the forbidden one arrived too", "x /public/a\nx /private/s\nx /public/b\n", false},
 		{"the forbidden one arrived in disguise", "x /public/a\nx /public/b/../../private/s\n", false},
 		{"another one arrived too", "x /public/a\nx /public/b\nx /public/c\n", false},
@@ -110,10 +113,57 @@ func TestTheDemoFailsUnlessExactlyThePermittedCallsArrived(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := demoWithRecord(t, tt.record).reached("files", want, "/private/"); (err == nil) != tt.good {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if err := demoWithRecord(t, tt.record).reached(ctx, "files", want, "/private/"); (err == nil) != tt.good {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// demoEvidence are the demo's admitted agents as evidence shows them.
+func demoEvidence() (agents []attest.Agent) {
+	for _, a := range demoAgents[:2] {
+		out := attest.Agent{Instance: a.instance, Name: a.name}
+		for _, kind := range []string{attest.KindPolicy, attest.KindSandbox} {
+			out.Components = append(out.Components, attest.Component{Kind: kind, Name: kind, Role: "operator", Principal: "measured image"})
+		}
+		for _, p := range a.principals() {
+			out.Components = append(out.Components, attest.Component{Kind: p.kind, Name: p.name, Role: p.role, Principal: p.principal, Signatures: make([]attest.Signature, 1)})
+		}
+		agents = append(agents, out)
+	}
+	return agents
+}
+
+func TestTheDemoDemandsTwoAgentsWithEveryPrincipal(t *testing.T) {
+	if err := vouchedFor(demoEvidence()); err != nil {
+		t.Fatal(err)
+	}
+	for i, agent := range demoEvidence() {
+		for j, c := range agent.Components {
+			agents := demoEvidence()
+			agents[i].Components = slices.Delete(agents[i].Components, j, j+1)
+			if err := vouchedFor(agents); err == nil || !strings.Contains(err.Error(), agent.Instance) {
+				t.Errorf("%s without %s %s of %s: %v", agent.Instance, c.Kind, c.Name, c.Principal, err)
+			}
+			agents = demoEvidence()
+			agents[i].Components[j].Signatures = nil
+			if err := vouchedFor(agents); (err == nil) != c.Measured() {
+				t.Errorf("%s with an unsigned %s %s: %v", agent.Instance, c.Kind, c.Name, err)
+			}
+		}
+	}
+	for name, agents := range map[string][]attest.Agent{
+		"one":          demoEvidence()[:1],
+		"three":        append(demoEvidence(), attest.Agent{Instance: "impostor", Name: "reporter"}),
+		"twice one":    {demoEvidence()[0], demoEvidence()[0]},
+		"the impostor": {demoEvidence()[0], {Instance: "impostor", Name: "reporter", Components: demoEvidence()[1].Components}},
+	} {
+		if err := vouchedFor(agents); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
 	}
 }
 

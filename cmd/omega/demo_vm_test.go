@@ -87,7 +87,8 @@ func TestTheWholeStoryOnARealMachine(t *testing.T) {
 		t.Errorf("boot times: %+v", b)
 	}
 	// What the auditor sees: the refusals, and the permitted calls around them.
-	for _, want := range []string{"/private/salaries.txt", "instead: read /public/staff-summary.txt", "reporter"} {
+	for _, want := range []string{"/private/salaries.txt", "instead: read /public/staff-summary.txt",
+		"agent impostor refused", "signed by operator as operator", "signed by notebook as tool", "signed by workshop as author"} {
 		if !strings.Contains(words.String(), want) {
 			t.Errorf("the story lacks %q:\n%s", want, &words)
 		}

@@ -29,11 +29,11 @@ func (d *demo) publish(ctx context.Context) error {
 	for i, agent := range demoAgents {
 		ref, err := d.publishAgent(ctx, agent)
 		if err != nil {
-			return fmt.Errorf("agent %s: %w", agent.name, err)
+			return fmt.Errorf("agent %s: %w", agent.instance, err)
 		}
 		// Later runs have later serials: one is never accepted twice.
 		deployment, err := bundle.SignDeployment(d.keys.signers["deployer"], bundle.Deployment{
-			Bundle: ref.digest, Repository: ref.repo.Name(), Instance: agent.name, Audience: demoAudience,
+			Bundle: ref.digest, Repository: ref.repo.Name(), Instance: agent.instance, Audience: demoAudience,
 			Serial: uint64(time.Now().UnixMilli()) + uint64(i), Expires: time.Now().Add(time.Hour),
 		})
 		if err != nil {
@@ -47,13 +47,16 @@ func (d *demo) publish(ctx context.Context) error {
 // publishAgent packs one agent with the tools that it pins and has everybody
 // sign their part.
 func (d *demo) publishAgent(ctx context.Context, agent demoAgent) (bundleRef, error) {
-	repo, err := parseRepo(d.world.registry+"/"+agent.name, false)
+	repo, err := parseRepo(d.world.registry+"/"+agent.instance, false)
 	if err != nil {
 		return bundleRef{}, err
 	}
 	manifest := bundle.Manifest{
 		Name: agent.name, Command: []string{"/" + agent.name}, Env: map[string]string{"AGENT_MODEL": "scripted"},
 		Models: []string{"scripted"}, Limits: bundle.Limits{MemoryBytes: 512 << 20, CPUMillis: 2000, Processes: 256},
+	}
+	if agent.stays {
+		manifest.Env["AGENT_STAY"] = "1"
 	}
 	for _, p := range demoProviders {
 		for _, server := range agent.servers {
@@ -71,9 +74,12 @@ func (d *demo) publishAgent(ctx context.Context, agent demoAgent) (bundleRef, er
 	if err != nil {
 		return bundleRef{}, err
 	}
-	err = signRef(ctx, ref, d.keys.signers[agent.signer], bundle.Vouch{Role: "author", Principal: "workshop"})
-	d.sayf("agent %s: %s, signed as workshop's by the key of the %s", agent.name, ref, agent.signer)
-	return ref, err
+	d.sayf("agent %s: %s, signed as workshop's by the key of the %s", agent.instance, ref, agent.author)
+	err = signRef(ctx, ref, d.keys.signers[agent.author], bundle.Vouch{Role: "author", Principal: "workshop"})
+	if err != nil || agent.author != "author" {
+		return ref, err // the operator signs nothing of a stranger's
+	}
+	return ref, signRef(ctx, ref, d.keys.signers["operator"], bundle.Vouch{Role: "operator", Principal: "operator"})
 }
 
 // publishTools pushes the tool descriptors of a provider, signed by its owner.

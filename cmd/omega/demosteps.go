@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"omega/attest"
@@ -70,64 +68,6 @@ func (d *demo) phases(ctx context.Context) error {
 	return nil
 }
 
-// agents checks what became of the two agents, and what reached the providers.
-func (d *demo) agents(ctx context.Context) error {
-	refused, err := d.hear(ctx, "agent reporter refused")
-	if err != nil {
-		return err
-	}
-	exited, err := d.hear(ctx, "agent planner exited")
-	if err != nil {
-		return err
-	}
-	if code := strings.Fields(exited.words)[3]; code != "0" {
-		return errors.Join(fmt.Errorf("agent one: %s", exited.words), d.explain(ctx, "planner"))
-	}
-	if started := d.console.said("agent reporter started"); len(started) > 0 {
-		return fmt.Errorf("agent two was started although it was refused: %s", refused.words)
-	}
-	if err := d.reached("files", []string{"/public/brief.txt", "/public/staff-summary.txt"}, "/private/"); err != nil {
-		return err
-	}
-	return d.reached("notes", []string{"312000 EUR"}, "Okafor")
-}
-
-// explain shows what the log has of an agent, its last words included.
-func (d *demo) explain(ctx context.Context, instance string) error {
-	log := filepath.Join(d.run, "log-explain")
-	if _, err := d.verb(ctx, "log", "export", d.url(), "--out", log); err != nil {
-		return err
-	}
-	out, err := d.verb(ctx, "log", "show", log, "--key", d.keys.path("auditor.pem"), "--agent", instance, "--json")
-	d.sayf("%s", out)
-	return err
-}
-
-// reached checks a provider's own record: each of want in its order, nothing
-// more, and never what must not arrive.
-func (d *demo) reached(provider string, want []string, never string) error {
-	record, err := os.ReadFile(d.world.record(provider))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	lines := slices.Collect(strings.Lines(string(record)))
-	for _, line := range lines {
-		d.sayf("what reached %s: %s", provider, strings.TrimSpace(line))
-	}
-	if strings.Contains(string(record), never) {
-		return fmt.Errorf("%s received %q, which the policy forbids", provider, never)
-	}
-	if len(lines) != len(want) {
-		return fmt.Errorf("%s received %d calls, not %d", provider, len(lines), len(want))
-	}
-	for i, line := range lines {
-		if !strings.Contains(line, want[i]) {
-			return fmt.Errorf("call %d at %s lacks %q", i+1, provider, want[i])
-		}
-	}
-	return nil
-}
-
 // verify plays the relying party: first as strict as the verifier is by
 // default, then, where the PSP was emulated, with its root allowed.
 func (d *demo) verify(ctx context.Context) error {
@@ -152,19 +92,24 @@ func (d *demo) verify(ctx context.Context) error {
 		return fmt.Errorf("the verifier: %w", err)
 	}
 	var result struct {
-		Verdict string         `json:"verdict"`
-		Checks  []attest.Check `json:"checks"`
+		Verdict  string           `json:"verdict"`
+		Checks   []attest.Check   `json:"checks"`
+		Evidence *attest.Evidence `json:"evidence"`
 	}
 	if err := json.Unmarshal(out, &result); err != nil {
 		return fmt.Errorf("the verifier's answer: %w", err)
 	}
-	printChecks(&indenter{w: d.e.Stderr, prefix: "     "}, result.Checks)
+	words := &indenter{w: d.e.Stderr, prefix: "     "}
+	printChecks(words, result.Checks)
+	for i := range result.Evidence.Agents {
+		printAgent(words, &result.Evidence.Agents[i])
+	}
 	d.report.Verdict = result.Verdict
 	d.sayf("verdict: %s; as a page: %s", result.Verdict, page)
 	if result.Verdict != want {
 		return fmt.Errorf("verdict %q, not %q", result.Verdict, want)
 	}
-	return nil
+	return vouchedFor(result.Evidence.Agents)
 }
 
 // log plays the auditor, and then somebody who tampers with a copy.

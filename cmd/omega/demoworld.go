@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,16 +43,20 @@ var demoProviders = []provider{
 
 // A demoAgent is one agent of the story.
 type demoAgent struct {
-	name    string
-	pkg     string   // in examples/
-	servers []string // that it may know
-	signer  string   // whose key signs for its author
+	instance string
+	name     string   // of the agent, as the policy has it, and of its program
+	pkg      string   // in examples/
+	servers  []string // that it may know
+	author   string   // whose key signs for its author
+	stays    bool     // it waits, once its task is done, until it is stopped
 }
 
-// demoAgents are the two agents. The second one's author never signed it.
+// demoAgents are the three agents. The third one says that it is the second; its
+// author never signed it.
 var demoAgents = []demoAgent{
-	{"planner", "./agents/planner", []string{"files", "notes"}, "author"},
-	{"reporter", "./agents/reporter", []string{"files"}, "stranger"},
+	{"planner", "planner", "./agents/planner", []string{"files", "notes"}, "author", false},
+	{"reporter", "reporter", "./agents/reporter", []string{"files"}, "author", true},
+	{"impostor", "reporter", "./agents/reporter", []string{"files"}, "stranger", false},
 }
 
 // A world is what runs outside of the platform while the demo plays: a
@@ -87,7 +92,9 @@ func buildExamples(ctx context.Context, e *env, source, dir string) error {
 	defer step.Done()
 	var packages []string
 	for _, a := range demoAgents {
-		packages = append(packages, a.pkg)
+		if !slices.Contains(packages, a.pkg) {
+			packages = append(packages, a.pkg)
+		}
 	}
 	for _, p := range demoProviders {
 		packages = append(packages, p.pkg)

@@ -24,7 +24,8 @@ func Main(system, task string) int {
 	return 0
 }
 
-// run is Main without the process: OPENAI_BASE_URL and OPENAI_API_KEY are read
+// run is Main without the process. AGENT_STAY keeps it there once its task is
+// done. OPENAI_BASE_URL and OPENAI_API_KEY are read
 // by the OpenAI client itself.
 func run(ctx context.Context, system, task string, getenv func(string) string, out io.Writer) (err error) {
 	tools, err := Connect(ctx, getenv("MCP_SERVERS"))
@@ -39,5 +40,8 @@ func run(ctx context.Context, system, task string, getenv func(string) string, o
 		return err
 	}
 	fmt.Fprintln(out, "done:", answer)
+	if getenv("AGENT_STAY") != "" {
+		<-ctx.Done() // until it is stopped
+	}
 	return nil
 }
