@@ -47,10 +47,11 @@ type Bounds struct {
 
 // Why a deployment is refused. Other reasons are bundle's, registry's and flatten's.
 var (
-	ErrReplayed   = errors.New("deployment was accepted before")
-	ErrExpired    = errors.New("deployment has expired")
-	ErrAudience   = errors.New("deployment is for another platform")
+	ErrReplayed   = errors.New("statement was accepted before")
+	ErrExpired    = errors.New("statement has expired")
+	ErrAudience   = errors.New("statement is for another platform")
 	ErrDeployment = errors.New("deployment is not valid")
+	ErrRemoval    = errors.New("removal is not valid")
 	ErrFault      = errors.New("fault while reading the bundle")
 )
 
@@ -149,7 +150,12 @@ func New(cfg Config) (*Loader, error) {
 }
 
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
-func (l *Loader) Admit(ctx context.Context, deployment []byte) (_ *Admitted, err error) {
+func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error) {
+	return l.AdmitFor(ctx, deployment, func(string) bool { return true })
+}
+
+// AdmitFor is Admit for somebody who may have agents deployed whose names may says yes to.
+func (l *Loader) AdmitFor(ctx context.Context, deployment []byte, may func(name string) bool) (_ *Admitted, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.Timeout, fmt.Errorf("%w: admission not done after %v", registry.ErrSlow, l.cfg.Timeout))
 	defer cancel()
 	r := &Refusal{}
@@ -163,7 +169,7 @@ func (l *Loader) Admit(ctx context.Context, deployment []byte) (_ *Admitted, err
 			err = r
 		}
 	}()
-	a, err := l.admit(ctx, deployment, r)
+	a, err := l.admit(ctx, deployment, may, r)
 	if err != nil {
 		r.Reason = err
 		return nil, r
@@ -171,12 +177,12 @@ func (l *Loader) Admit(ctx context.Context, deployment []byte) (_ *Admitted, err
 	return a, nil
 }
 
-func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted, err error) {
+func (l *Loader) admit(ctx context.Context, raw []byte, may func(string) bool, r *Refusal) (_ *Admitted, err error) {
 	d, ids, err := bundle.VerifyDeployment(raw, l.checker.Deployers())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDeployment, err)
 	}
-	if err := l.valid(d); err != nil {
+	if err := l.current(d.Audience, d.Expires); err != nil {
 		return nil, err
 	}
 	if err := l.claim(ids, d.Serial); err != nil {
@@ -194,6 +200,9 @@ func (l *Loader) admit(ctx context.Context, raw []byte, r *Refusal) (_ *Admitted
 	checked, err := l.checker.Check(ctx, repo, d.Bundle)
 	if checked.Manifest != nil {
 		r.Name = checked.Manifest.Name
+		if !may(r.Name) {
+			return nil, ErrCaller
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -230,17 +239,6 @@ func (c *candidate) admitted(instance string) *Admitted {
 		Tools:      c.checked.Tools,
 		Components: c.checked.Components,
 	}
-}
-
-// valid checks whom a deployment is for and until when.
-func (l *Loader) valid(d *bundle.Deployment) error {
-	if d.Audience != l.cfg.Platform && (l.cfg.BootID == "" || d.Audience != l.cfg.BootID) {
-		return fmt.Errorf("%w: %q, this is %q", ErrAudience, d.Audience, l.cfg.Platform)
-	}
-	if now := l.cfg.Now(); !now.Before(d.Expires) {
-		return fmt.Errorf("%w: at %s, it is %s", ErrExpired, d.Expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	}
-	return nil
 }
 
 // claim takes a deployment's serial for every key that signed it, or none.

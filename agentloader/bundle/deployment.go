@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -72,21 +71,10 @@ func deploymentIn(e *Envelope) (*Deployment, error) {
 }
 
 func (d *Deployment) validate() error {
-	switch {
-	case d.Bundle.IsZero():
-		return errors.New("no bundle")
-	case len(d.Repository) > 255 || strings.Contains(d.Repository, "..") || !repositoryPattern.MatchString(d.Repository):
+	if len(d.Repository) > 255 || strings.Contains(d.Repository, "..") || !repositoryPattern.MatchString(d.Repository) {
 		return fmt.Errorf("repository %.80q", d.Repository)
-	case !ValidName(d.Instance):
-		return fmt.Errorf("instance %.80q", d.Instance)
-	case !ValidName(d.Audience):
-		return fmt.Errorf("audience %.80q", d.Audience)
-	case d.Serial == 0 || d.Serial > 1<<53:
-		return fmt.Errorf("serial %d", d.Serial)
-	case d.Expires.IsZero():
-		return errors.New("no expiry")
 	}
-	return nil
+	return checkOrder(d.Bundle, d.Instance, d.Audience, d.Serial, d.Expires)
 }
 
 // SignDeployment signs d and returns the DSSE envelope.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -53,14 +54,15 @@ func (l *lastLines) end() {
 	l.part = l.part[:0]
 }
 
-// Lines returns what was kept.
+// Lines returns what was kept, with the line that has not ended.
 func (l *lastLines) Lines() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	out := slices.Clone(l.lines)
 	if len(l.part) > 0 {
-		l.end()
+		out = append(out, clean(l.part))
 	}
-	return append([]string(nil), l.lines...)
+	return out[max(0, len(out)-maxLines):]
 }
 
 // clean takes control bytes out, so that an agent cannot draw on the console that shows its lines.
