@@ -67,7 +67,7 @@ var links = []link{
 	{"pid1", "gateway"}, {"pid1", "fetcher"}, {"pid1", "sandboxd"},
 	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"}, {"gateway", "signer"},
 	{"gateway", "log"}, {"fetcher", "log"}, {"sandboxd", "log"}, {"front", "log"},
-	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"},
+	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"}, {"front", "fetcher"}, {"front", "sandboxd"},
 }
 
 // find returns the child of that name, or nil.

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"omega/agentloader"
+	"omega/agentloader/bundle"
 	"omega/agentloader/registry"
 	"omega/attest"
 	"omega/internal/labelhash"
@@ -34,14 +35,16 @@ type fetcher struct {
 	c             *child
 	log, sandboxd *wire.Client
 
-	mu     sync.Mutex // guards what follows; one deployment at a time
-	loader admitter
-	policy attest.Bytes32
+	mu       sync.Mutex // guards what follows
+	loader   admitter
+	policy   attest.Bytes32
+	deployed map[string]agentloader.Running // by instance, whether they still run or not
 }
 
 // admitter is the agentloader.Loader.
 type admitter interface {
-	Admit(ctx context.Context, deployment []byte) (*agentloader.Admitted, error)
+	AdmitFor(ctx context.Context, deployment []byte, may func(name string) bool) (*agentloader.Admitted, error)
+	Remove(removal []byte, find func(instance string) (agentloader.Running, bool)) (*bundle.Removal, error)
 }
 
 // admitTimeout bounds one admission, so that PID 1 gives up a deployment only
@@ -58,7 +61,8 @@ func runFetcher(ctx context.Context, c *child) error {
 		*to = cl
 	}
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1": {opStart: handle(f.start), opDeploy: handle(f.deploy)},
+		"pid1":  {opStart: handle(f.start), opDeploy: handle(f.deploy)},
+		"front": {opOrder: handle(f.order)},
 	})
 }
 
@@ -86,7 +90,7 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	f.policy, f.loader = req.PolicyDigest, loader
+	f.policy, f.loader, f.deployed = req.PolicyDigest, loader, map[string]agentloader.Running{}
 	return nothing{}, nil
 }
 
@@ -127,32 +131,63 @@ func trustOf(d *policy.Document) agentloader.Trust {
 	return t
 }
 
-// deploy admits and starts one agent, or refuses it. Either is in the log
-// before anything else happens. What goes wrong with one deployment, or with
-// its entries, costs that deployment: an error would power the platform off.
+// deploy admits and starts one agent of the launch config, or refuses it.
 func (f *fetcher) deploy(ctx context.Context, req deployRequest) (deployReply, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.loader == nil {
-		return deployReply{}, errNotStarted
-	}
-	a, err := f.loader.Admit(ctx, req.Deployment)
-	var refusal *agentloader.Refusal
+	a, refusal, err := f.admit(ctx, req.Deployment, asker{})
 	switch {
-	case errors.As(err, &refusal):
-		return f.refuse(ctx, refusal), nil
 	case err != nil:
 		return deployReply{}, err
-	}
-	if err := f.run(ctx, a); err != nil {
-		return f.refuse(ctx, &agentloader.Refusal{Instance: a.Instance, Name: a.Name, Bundle: a.Bundle, Reason: err}), nil
+	case refusal != nil:
+		return deployReply{Instance: refusal.Instance, Reason: inWords(refusal.Reason)}, nil
 	}
 	return deployReply{Instance: a.Instance, Started: true}, nil
 }
 
+// admit admits and starts one agent, or refuses it. Either is in the log before
+// anything else happens. What goes wrong with one deployment, or with its
+// entries, costs that deployment: an error would power the platform off.
+func (f *fetcher) admit(ctx context.Context, deployment []byte, by asker) (*agentloader.Admitted, *agentloader.Refusal, error) {
+	loader, err := f.started()
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := loader.AdmitFor(ctx, deployment, by.may)
+	var refusal *agentloader.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		f.refuse(ctx, refusal, "deploy", by)
+		return nil, refusal, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	if err := f.run(ctx, a, by); err != nil {
+		refusal = &agentloader.Refusal{Instance: a.Instance, Name: a.Name, Bundle: a.Bundle, Reason: err}
+		f.refuse(ctx, refusal, "deploy", by)
+		return nil, refusal, nil
+	}
+	return a, nil, nil
+}
+
+func (f *fetcher) started() (admitter, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.loader == nil {
+		return nil, errNotStarted
+	}
+	return f.loader, nil
+}
+
 // run enters the admission and has sandboxd start the agent.
-func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted) error {
-	run, err := f.admission(ctx, a)
+func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted, by asker) (err error) {
+	if err := f.take(a); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.giveBack(a.Instance)
+		}
+	}()
+	run, err := f.admission(ctx, a, by)
 	if err != nil {
 		return err
 	}
@@ -170,25 +205,30 @@ type decision struct {
 	Name       string             `json:"name,omitempty"`
 	Bundle     string             `json:"bundle,omitempty"`
 	Components []attest.Component `json:"components,omitempty"`
+	Caller     string             `json:"caller,omitempty"` // who handed it in over the network
 }
 
-func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal) deployReply {
-	reason := clip(strings.ToValidUTF8(r.Reason.Error(), "\uFFFD"), maxReason)
-	f.c.log.Warn("deployment refused", "instance", r.Instance, "name", r.Name, "reason", reason)
-	d := decision{Name: r.Name}
+// refuse enters a refusal of what was asked: deploy or remove.
+func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal, what string, by asker) {
+	reason := inWords(r.Reason)
+	f.c.log.Warn("refused", "what", what, "instance", r.Instance, "name", r.Name, "reason", reason)
+	d := decision{Name: r.Name, Caller: by.caller}
 	if !r.Bundle.IsZero() {
 		d.Bundle = r.Bundle.String()
 	}
-	if err := f.record(ctx, provenance.KindRefusal, provenance.Deny, r.Instance, [32]byte{}, d, []string{reason}); err != nil {
+	e := provenance.Entry{Kind: provenance.KindRefusal, Agent: r.Instance, Action: what, Decision: provenance.Deny, Reasons: []string{reason}}
+	if err := f.record(ctx, e, d); err != nil {
 		f.c.log.Error("refusal not recorded", "instance", r.Instance, "error", err)
 	}
-	return deployReply{Instance: r.Instance, Reason: reason}
 }
+
+// inWords are a refusal's words, for the console, the log and the caller.
+func inWords(err error) string { return clip(strings.ToValidUTF8(err.Error(), "\uFFFD"), maxReason) }
 
 // admission turns what the loader admitted into what sandboxd runs, and enters
 // it into the log. Each component gets a fresh salt, so that an agent's identity
 // tells nothing about a component that is not opened.
-func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRequest, error) {
+func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by asker) (runRequest, error) {
 	run := runRequest{
 		Instance: a.Instance,
 		Name:     a.Name,
@@ -218,8 +258,8 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted) (runRe
 		}
 	}
 	run.Components = components
-	d := decision{Name: a.Name, Bundle: a.Bundle.String(), Components: components}
-	return run, f.record(ctx, provenance.KindAdmission, provenance.Permit, a.Instance, attest.IdentityRoot(components), d, nil)
+	e := provenance.Entry{Kind: provenance.KindAdmission, Agent: a.Instance, Identity: attest.IdentityRoot(components), Action: "deploy", Decision: provenance.Permit}
+	return run, f.record(ctx, e, decision{Name: a.Name, Bundle: a.Bundle.String(), Components: components, Caller: by.caller})
 }
 
 // signaturesOf are the principal's signatures, as evidence carries them.
@@ -249,13 +289,14 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	return labelhash.Sum256("omega/sandbox/v1", parts...)
 }
 
-func (f *fetcher) record(ctx context.Context, kind, decided, instance string, identity [32]byte, d decision, reasons []string) error {
+// record enters e with d as its result.
+func (f *fetcher) record(ctx context.Context, e provenance.Entry, d decision) error {
 	result, err := json.Marshal(d)
 	if err != nil {
-		return fmt.Errorf("%s entry: %w", kind, err)
+		return fmt.Errorf("%s entry: %w", e.Kind, err)
 	}
-	return appendEntry(ctx, f.log, provenance.Entry{Kind: kind, Agent: instance, Identity: identity, Action: "deploy",
-		Decision: decided, Reasons: reasons, Result: result, PolicyDigest: f.policy})
+	e.Result, e.PolicyDigest = result, f.policy
+	return appendEntry(ctx, f.log, e)
 }
 
 // maxReason bounds a refusal's words on the console and in the log.

@@ -40,16 +40,21 @@ func answering[Req, Reply any](t *testing.T, op string, f func(context.Context, 
 // admits is a loader that admits everything.
 type admits struct{}
 
-func (admits) Admit(context.Context, []byte) (*agentloader.Admitted, error) {
+func (admits) AdmitFor(context.Context, []byte, func(string) bool) (*agentloader.Admitted, error) {
 	return &agentloader.Admitted{Instance: "notes-1", Name: "notes", Manifest: &bundle.Manifest{Command: []string{"x"}}, ImagePath: "/dev/null"}, nil
+}
+
+func (admits) Remove([]byte, func(string) (agentloader.Running, bool)) (*bundle.Removal, error) {
+	return nil, errors.New("nothing to remove")
 }
 
 func TestWhatGoesWrongWithOneDeploymentCostsThatDeployment(t *testing.T) {
 	var full, run atomic.Bool
 	full.Store(true)
 	f := &fetcher{
-		c:      &child{log: slog.New(slog.DiscardHandler)},
-		loader: admits{},
+		c:        &child{log: slog.New(slog.DiscardHandler)},
+		loader:   admits{},
+		deployed: map[string]agentloader.Running{},
 		log: answering(t, opAppend, func(context.Context, appendRequest) (appendReply, error) {
 			if full.Load() {
 				return appendReply{}, errors.New("provenance log is full")

@@ -25,10 +25,10 @@ const maxLogFile = 256 * (64<<10 + 2)
 // frontChild is the platform's listener. It makes its own TLS and HPKE keys and
 // tells the signer their public halves, once.
 type frontChild struct {
-	c           *child
-	signer, log *wire.Client
-	ready       atomic.Bool
-	serving     chan error
+	c                              *child
+	signer, log, fetcher, sandboxd *wire.Client
+	ready                          atomic.Bool
+	serving                        chan error
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -36,15 +36,14 @@ type frontChild struct {
 }
 
 func runFront(ctx context.Context, c *child) error {
-	signer, err := c.client("signer")
-	if err != nil {
-		return err
+	f := &frontChild{c: c, serving: make(chan error, 1)}
+	for peer, to := range map[string]**wire.Client{"signer": &f.signer, "log": &f.log, "fetcher": &f.fetcher, "sandboxd": &f.sandboxd} {
+		cl, err := c.client(peer)
+		if err != nil {
+			return err
+		}
+		*to = cl
 	}
-	log, err := c.client("log")
-	if err != nil {
-		return err
-	}
-	f := &frontChild{c: c, signer: signer, log: log, serving: make(chan error, 1)}
 	ended := make(chan error, 1)
 	start := func(ctx2 context.Context, req frontStart, l *os.File) (nothing, error) {
 		return f.start(ctx, ctx2, req, l)
@@ -95,7 +94,8 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	}
 	go f.renew(life, id)
 	f.started = true
-	routes := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Callers: callers, Log: f.c.log}
+	routes := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Agents: f.agents, Output: f.output,
+		Order: f.order, Callers: callers, Log: f.c.log}
 	service := &front.Service{Identity: id, Handler: routes.Handler(), Log: f.c.log}
 	if service.Peers, err = f.peers(id, callers, req.Releases); err != nil {
 		return nothing{}, err
@@ -128,7 +128,7 @@ func (f *frontChild) peers(id *front.Identity, callers *front.Callers, releases 
 	}
 	return &front.Peers{
 		Own: atls.Platform{Certificate: id.Certificate, Evidence: func(ctx context.Context, nonce [32]byte) ([]byte, error) {
-			return f.evidence(front.WithVisible(ctx, callers.Anybody()), attest.Request{Version: attest.RequestVersion, Nonce: nonce})
+			return f.evidence(front.WithVisible(ctx, callers.ForPeers()), attest.Request{Version: attest.RequestVersion, Nonce: nonce})
 		}},
 		Appraiser: appraiser,
 		Log:       f.c.log,

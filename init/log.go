@@ -55,8 +55,8 @@ func runLog(ctx context.Context, c *child) error {
 var recorders = map[string][]string{
 	"pid1":     {provenance.KindBoot},
 	"gateway":  {provenance.KindIntent, provenance.KindOutcome, provenance.KindRefusal},
-	"fetcher":  {provenance.KindAdmission, provenance.KindRefusal},
-	"sandboxd": {provenance.KindStart, provenance.KindExit},
+	"fetcher":  {provenance.KindAdmission, provenance.KindRefusal, provenance.KindRemoval},
+	"sandboxd": {provenance.KindStart, provenance.KindExit, provenance.KindReading},
 }
 
 func (l *logChild) start(_ context.Context, req logStart, disk *os.File) (nothing, error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"time"
 
 	"omega/attest"
@@ -18,7 +17,7 @@ const (
 // orderRequest is a deployment or a removal, still foreign bytes, with who
 // hands it in.
 type orderRequest struct {
-	Statement json.RawMessage `json:"statement"`
+	Statement []byte `json:"statement"` // as bytes: the channel itself is for JSON of our own
 	// Caller is the caller's name in the policy; Names are those of the agents
 	// that it may have deployed and removed.
 	Caller string   `json:"caller"`

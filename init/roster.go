@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"omega/agentloader/sandbox"
 	"omega/attest"
 )
 
@@ -19,14 +18,20 @@ type roster struct {
 	agents map[string]*member
 }
 
+// box is a sandbox.Sandbox.
+type box interface {
+	Stop(ctx context.Context, grace time.Duration) error
+	Output() []string
+}
+
 // member is one agent of the roster.
 type member struct {
 	agentStatus
 	identity attest.Bytes32
-	box      *sandbox.Sandbox // nil while none runs
-	last     []string         // what it wrote before its last end
-	stop     chan struct{}    // closed when it is told to stop
-	ended    chan struct{}    // closed when it will not run again
+	box      box           // nil while none runs
+	last     []string      // what it wrote before its last end
+	stop     chan struct{} // closed when it is told to stop
+	ended    chan struct{} // closed when it will not run again
 }
 
 // add takes in an agent that was admitted.
@@ -44,10 +49,10 @@ func (r *roster) add(a attest.Agent) *member {
 
 // began notes that the agent runs, once more if again is set. It reports
 // whether it may: it may not if it was told to stop meanwhile.
-func (r *roster) began(m *member, box *sandbox.Sandbox, again bool) bool {
+func (r *roster) began(m *member, b box, again bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.box, m.State, m.Since = box, attest.AgentRunning, time.Now().UTC()
+	m.box, m.State, m.Since = b, attest.AgentRunning, time.Now().UTC()
 	if again {
 		m.Restarts++
 	}
@@ -138,10 +143,10 @@ func (r *roster) end(ctx context.Context, instance string, grace time.Duration) 
 	if !m.told() {
 		close(m.stop)
 	}
-	box := m.box
+	running := m.box
 	r.mu.Unlock()
-	if box != nil {
-		if err := box.Stop(ctx, grace); err != nil {
+	if running != nil {
+		if err := running.Stop(ctx, grace); err != nil {
 			return nil, err
 		}
 	}

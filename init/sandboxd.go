@@ -28,6 +28,7 @@ type sandboxd struct {
 	c                    *child
 	signer, log, gateway *wire.Client
 	exited               chan agentExit
+	roster               roster
 
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
@@ -51,7 +52,8 @@ func runSandboxd(ctx context.Context, c *child) error {
 	}
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1":    {opStart: handle(s.start), opExits: handle(s.exits)},
-		"fetcher": {opRun: handleFile(run)},
+		"fetcher": {opRun: handleFile(run), opStop: handle(s.stop)},
+		"front":   {opAgents: handle(s.agents), opOutput: handle(s.output)},
 	})
 }
 
@@ -76,11 +78,12 @@ func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File
 	if err != nil {
 		return nothing{}, errors.Join(err, image.Close())
 	}
+	m := s.roster.add(agent)
 	box, err := s.launch(ctx, req, agent, image)
 	if err != nil {
-		return nothing{}, errors.Join(err, image.Close(), s.setState(ctx, agent.Index, attest.AgentFailed))
+		return nothing{}, errors.Join(err, image.Close(), s.setState(ctx, agent.Index, s.roster.over(m, attest.AgentFailed)))
 	}
-	go s.supervise(life, req, agent, box, image)
+	go s.supervise(life, req, agent, m, box, image)
 	if err := s.setState(ctx, agent.Index, attest.AgentRunning); err != nil {
 		return nothing{}, errors.Join(err, box.Stop(ctx, 0))
 	}
@@ -150,16 +153,21 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 
 // supervise waits for the agent's end, starts it again as its manifest says, and
 // makes the last end known in the table and to PID 1.
-func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.Agent, box *sandbox.Sandbox, image *os.File) {
+func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.Agent, m *member, box *sandbox.Sandbox, image *os.File) {
 	var again restarts
 	if req.Restart != nil {
 		again.when, again.max = req.Restart.When, req.Restart.Max
 	}
 	state, code := attest.AgentExited, 0
 	for begin := time.Now(); ; begin = time.Now() {
-		state, code = s.collect(ctx, agent, box)
+		if !s.roster.began(m, box, again.done > 0) {
+			s.interrupt(ctx, agent, box)
+		}
+		var lines []string
+		state, code, lines = s.collect(ctx, agent, box)
+		s.roster.paused(m, code, lines)
 		wait, ok := again.next(code, time.Since(begin))
-		if !ok || !sleep(ctx, wait) {
+		if !ok || !m.waits(ctx, wait) {
 			break
 		}
 		next, err := s.launch(ctx, req, agent, image)
@@ -171,7 +179,7 @@ func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.A
 		box = next
 	}
 	_ = image.Close()
-	if err := s.setState(ctx, agent.Index, state); err != nil {
+	if err := s.setState(ctx, agent.Index, s.roster.over(m, state)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
 	select {
@@ -181,7 +189,7 @@ func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.A
 }
 
 // collect waits for one end of the agent and enters it into the log.
-func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox.Sandbox) (state string, code int) {
+func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox.Sandbox) (state string, code int, lines []string) {
 	exit, err := box.Wait(ctx)
 	state, code = attest.AgentExited, exit.Code
 	if err != nil {
@@ -195,17 +203,7 @@ func (s *sandboxd) collect(ctx context.Context, agent attest.Agent, box *sandbox
 	if err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
-	return state, code
-}
-
-// sleep waits, and reports whether it was not interrupted.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return state, code, exit.LastLines
 }
 
 // filePath names an open file for a child process that opens files by path. The

@@ -21,9 +21,10 @@ const (
 	RightInvoke  = "invoke"  // give an agent input
 	RightApprove = "approve" // hand in the answer of a person
 	RightObserve = "observe" // see agents in evidence, and read the provenance log
+	RightOutput  = "output"  // read the last lines that an agent wrote
 )
 
-var rights = []string{RightDeploy, RightInvoke, RightApprove, RightObserve}
+var rights = []string{RightDeploy, RightInvoke, RightApprove, RightObserve, RightOutput}
 
 // Caller is somebody who talks to the platform over the network, known by keys
 // of TLS client certificates, by an identity provider's tokens, or by nothing.
@@ -34,8 +35,11 @@ type Caller struct {
 	Keys []Key `json:"keys,omitempty"`
 	OIDC *OIDC `json:"oidc,omitempty"`
 	// Anonymous is everybody.
-	Anonymous bool     `json:"anonymous,omitempty"`
-	Rights    []string `json:"rights"`
+	Anonymous bool `json:"anonymous,omitempty"`
+	// Peers are the platforms that attested to this one and that its measured
+	// trust roots accept.
+	Peers  bool     `json:"peers,omitempty"`
+	Rights []string `json:"rights"`
 	// Agents are globs, in the form of path.Match, of the agents' names that the
 	// rights are for. Other agents are not shown to the caller.
 	Agents []string `json:"agents"`
@@ -122,13 +126,13 @@ func (c *checker) callers() {
 
 func (c *checker) caller(at string, caller *Caller, keys map[string]bool) {
 	ways := 0
-	for _, has := range []bool{len(caller.Keys) > 0, caller.OIDC != nil, caller.Anonymous} {
+	for _, has := range []bool{len(caller.Keys) > 0, caller.OIDC != nil, caller.Anonymous, caller.Peers} {
 		if has {
 			ways++
 		}
 	}
 	if ways != 1 {
-		c.fault(at, "%d ways to know the caller; give one of keys, oidc and anonymous", ways)
+		c.fault(at, "%d ways to know the caller; give one of keys, oidc, peers and anonymous", ways)
 	}
 	for i, k := range caller.Keys {
 		if err := k.check(); err != nil {

@@ -27,6 +27,7 @@ type sourceCaller struct {
 	Keys      []string    `json:"keys"`
 	OIDC      *sourceOIDC `json:"oidc"`
 	Anonymous bool        `json:"anonymous"`
+	Peers     bool        `json:"peers"`
 	Rights    []string    `json:"rights"`
 	Agents    []string    `json:"agents"`
 
@@ -44,7 +45,7 @@ type sourceOIDC struct {
 func (s source) callers(w *walker, in []sourceCaller) (out []policy.Caller) {
 	for i, c := range in {
 		at := fmt.Sprintf("callers[%d]", i)
-		caller := policy.Caller{Name: c.Name, Anonymous: c.Anonymous, Rights: c.Rights, Agents: c.Agents, Input: c.Input}
+		caller := policy.Caller{Name: c.Name, Anonymous: c.Anonymous, Peers: c.Peers, Rights: c.Rights, Agents: c.Agents, Input: c.Input}
 		files, place := c.Keys, func(n int) string { return fmt.Sprintf("%s.keys[%d]", at, n) }
 		if c.Key != "" {
 			if len(files) > 0 {

@@ -25,11 +25,13 @@ const (
 	KindAttestation = "attestation" // evidence was made for a nonce
 	KindApproval    = "approval"    // a person's answer was taken, before its effect
 	KindNarrowing   = "narrowing"   // rules were taken away from an instance
+	KindRemoval     = "removal"     // a signed order to stop an agent, before it is stopped
+	KindReading     = "reading"     // an agent's last lines were handed to a caller
 )
 
 // kinds says for each kind whether its entry speaks of one agent's call.
 var kinds = map[string]struct{ call bool }{
-	KindBoot: {}, KindAdmission: {}, KindRefusal: {}, KindStart: {}, KindExit: {}, KindAttestation: {}, KindApproval: {}, KindNarrowing: {},
+	KindBoot: {}, KindAdmission: {}, KindRefusal: {}, KindStart: {}, KindExit: {}, KindAttestation: {}, KindApproval: {}, KindNarrowing: {}, KindRemoval: {}, KindReading: {},
 	KindIntent: {call: true}, KindOutcome: {call: true},
 }
 

@@ -76,6 +76,9 @@ func (c *Callers) Identify(r *http.Request) (Who, error) {
 			w.granted, w.Named = append(w.granted, caller), true
 		}
 	}
+	if PeerOf(r.Context()) != nil {
+		w.granted, w.Named = append(w.granted, c.peers()...), true
+	}
 	header := r.Header.Values("Authorization")
 	if len(header) == 0 {
 		return w, nil
@@ -102,8 +105,23 @@ func (c *Callers) anybody() Who {
 	return w
 }
 
-// Anybody are the names of the agents that everybody may see.
-func (c *Callers) Anybody() []string { return c.anybody().Observed() }
+// peers are the callers that accepted platforms are.
+func (c *Callers) peers() (out []*policy.Caller) {
+	for i := range c.callers {
+		if c.callers[i].Peers {
+			out = append(out, &c.callers[i])
+		}
+	}
+	return out
+}
+
+// ForPeers are the names of the agents that a platform may see which the
+// measured trust roots accept.
+func (c *Callers) ForPeers() []string {
+	w := c.anybody()
+	w.granted = append(w.granted, c.peers()...)
+	return w.Observed()
+}
 
 // tokenOf are the callers whose token it is.
 func (c *Callers) tokenOf(token string) (out []*policy.Caller, err error) {

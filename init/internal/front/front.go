@@ -49,6 +49,12 @@ type Front struct {
 	Evidence func(ctx context.Context, r attest.Request) ([]byte, error)
 	LogFile  func(ctx context.Context, path string) ([]byte, error) // a tlog-tiles path
 	Ready    func() bool
+	// Agents lists the agents of these names; Output is what one of them wrote
+	// last, and Order carries out a deployment or removal. What they refuse is a
+	// *Problem.
+	Agents func(ctx context.Context, names []string) ([]Agent, error)
+	Output func(ctx context.Context, instance, caller string, names []string) ([]string, error)
+	Order  func(ctx context.Context, o Order) (*Done, error)
 	// Callers says who may do what; nil lets nobody see an agent or the log.
 	Callers *Callers
 	Log     *slog.Logger
@@ -62,10 +68,15 @@ type route struct {
 
 // routes are the ways in beside evidence.
 func (f *Front) routes() []route {
+	r, orders := newRates(time.Now), f.orders()
 	return []route{
 		// TimeoutHandler keeps a copy of each answer: not for large ones.
 		{"GET " + ReadyPath, http.TimeoutHandler(http.HandlerFunc(f.ready), requestTimeout, `{"error":"timed out"}`)},
 		{"GET " + LogPrefix, f.only(policy.RightObserve, f.logFiles(make(chan struct{}, maxLogFiles)))},
+		{"GET " + AgentsPath, f.paced(r, f.granted(policy.RightObserve, f.listAgents))},
+		{"GET " + AgentsPath + "/{instance}/output", f.paced(r, f.granted(policy.RightOutput, f.agentOutput))},
+		{"POST " + AgentsPath + "/{instance}/stop", f.paced(r, f.granted(policy.RightDeploy, orders))},
+		{"POST " + DeployPath, f.paced(r, f.granted(policy.RightDeploy, orders))},
 	}
 }
 

@@ -37,7 +37,7 @@ func (f *Front) paced(r *rates, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		if !r.allow(networkOf(req.RemoteAddr)) {
 			w.Header().Set("Retry-After", "1")
-			fail(w, http.StatusTooManyRequests, "too many requests for evidence from this address; try again")
+			fail(w, http.StatusTooManyRequests, "too many requests from this address; try again")
 			return
 		}
 		h(w, req)
