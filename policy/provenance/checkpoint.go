@@ -82,18 +82,38 @@ func UnverifiedCheckpoint(signed []byte) (Checkpoint, error) {
 // which a signature is spelt in an unusual way are refused, so that no byte of a
 // stored checkpoint can change unseen.
 func OpenCheckpoint(signed []byte, origin string, key ed25519.PublicKey) (Checkpoint, error) {
-	if len(signed) > MaxCheckpoint {
-		return Checkpoint{}, fmt.Errorf("%w: %d bytes", ErrSignature, len(signed))
-	}
-	name, _, _ := strings.Cut(string(signed), "\n")
+	name, _, _ := strings.Cut(string(signed[:min(len(signed), MaxCheckpoint)]), "\n")
 	if !validOrigin(name) || (origin != "" && name != origin) {
 		return Checkpoint{}, fmt.Errorf("%w: it names the log %q, not %q", ErrSignature, name, origin)
 	}
-	v, err := verifier(name, key)
+	l, err := NewLogKey(name, key)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("log key: %w", err)
+		return Checkpoint{}, err
 	}
-	n, err := note.Open(signed, note.VerifierList(v))
+	return l.Open(signed)
+}
+
+// A LogKey opens the checkpoints of one log.
+type LogKey struct {
+	origin   string
+	verifier note.Verifiers
+}
+
+// NewLogKey prepares the key of the log of an origin.
+func NewLogKey(origin string, key ed25519.PublicKey) (*LogKey, error) {
+	v, err := verifier(origin, key)
+	if err != nil {
+		return nil, fmt.Errorf("log key: %w", err)
+	}
+	return &LogKey{origin: origin, verifier: note.VerifierList(v)}, nil
+}
+
+// Open is OpenCheckpoint for this log's origin and key.
+func (l *LogKey) Open(signed []byte) (Checkpoint, error) {
+	if len(signed) > MaxCheckpoint {
+		return Checkpoint{}, fmt.Errorf("%w: %d bytes", ErrSignature, len(signed))
+	}
+	n, err := note.Open(signed, l.verifier)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
@@ -106,6 +126,9 @@ func OpenCheckpoint(signed []byte, origin string, key ed25519.PublicKey) (Checkp
 	c, err := ParseCheckpoint([]byte(n.Text))
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	if c.Origin != l.origin {
+		return Checkpoint{}, fmt.Errorf("%w: it names the log %q, not %q", ErrSignature, c.Origin, l.origin)
 	}
 	return c, nil
 }

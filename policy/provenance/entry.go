@@ -71,8 +71,7 @@ type Entry struct {
 	PolicyDigest [32]byte
 }
 
-// entryJSON is the wire form of an Entry. Its fields stand in the order of their
-// names: what encoding/json writes is then canonical but for Input and Result.
+// entryJSON is the wire form of an Entry; Encode writes it by itself.
 type entryJSON struct {
 	Action       string          `json:"action,omitempty"`
 	Agent        string          `json:"agent,omitempty"`
@@ -127,35 +126,6 @@ func (e *Entry) UnmarshalJSON(b []byte) error {
 		Intent: w.Intent, Result: w.Result, PolicyDigest: policy,
 	}
 	return nil
-}
-
-// Encode is the canonical JSON of a valid entry.
-func (e Entry) Encode() ([]byte, error) {
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	w := e.wire()
-	for _, part := range []*json.RawMessage{&w.Input, &w.Result} {
-		if len(*part) == 0 {
-			continue
-		}
-		c, err := strictjson.Canonical(*part)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-		*part = c
-	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(w); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	b := bytes.TrimSuffix(out.Bytes(), []byte("\n"))
-	if len(b) > MaxEntry {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), MaxEntry)
-	}
-	return b, nil
 }
 
 // ParseEntry reads what Encode wrote, and nothing else: another spelling of the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // loop commits whatever waits, as one batch, again and again. While one batch
-// is being signed the next one gathers: no timer is needed.
+// is being signed the next one gathers.
 func (w *Writer) loop(ctx context.Context) {
 	defer close(w.done)
 	err := ErrClosed
@@ -41,6 +42,13 @@ func (w *Writer) gather(ctx context.Context) []*request {
 		return nil
 	case r := <-w.queue:
 		batch = append(batch, r)
+	}
+	if more := w.pace.wait(time.Now()); more > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(more):
+		}
 	}
 	for len(batch) < w.cfg.Batch {
 		select {
@@ -75,7 +83,9 @@ func (w *Writer) commit(ctx context.Context, batch []*request) error {
 	if len(s.requests) == 0 {
 		return nil
 	}
+	begun := time.Now()
 	signed, err := w.sign(ctx, s.leaves)
+	w.pace.spend(time.Since(begun))
 	if err != nil {
 		return w.abort(batch, fmt.Errorf("%w: %w", ErrFailed, err))
 	}
@@ -192,7 +202,7 @@ func (w *Writer) sign(ctx context.Context, leaves [][]byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing a checkpoint: %w", err)
 	}
-	got, err := provenance.OpenCheckpoint(signed, w.cfg.Origin, w.cfg.LogKey[:])
+	got, err := w.key.Open(signed)
 	if err != nil {
 		return nil, err
 	}

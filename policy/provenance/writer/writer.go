@@ -61,6 +61,7 @@ type Config struct {
 // A Writer appends entries to one log. It is safe for concurrent use.
 type Writer struct {
 	cfg   Config
+	key   *provenance.LogKey
 	queue chan *request
 	stop  context.CancelFunc
 	done  chan struct{}
@@ -74,6 +75,7 @@ type Writer struct {
 	spent map[string]int    // bytes of what each agent caused
 	open  map[uint64]string // intents without an outcome, and their agents
 	disk  *diskLog
+	pace  pace
 
 	mu         sync.RWMutex // guards what follows, which readers see
 	published  snapshot
@@ -98,10 +100,14 @@ func New(cfg Config) (*Writer, error) {
 	if _, err := provenance.ParseCheckpoint(provenance.Checkpoint{Origin: cfg.Origin}.Text()); err != nil {
 		return nil, fmt.Errorf("provenance writer: %w", err)
 	}
+	key, err := provenance.NewLogKey(cfg.Origin, cfg.LogKey[:])
+	if err != nil {
+		return nil, fmt.Errorf("provenance writer: %w", err)
+	}
 	cfg.setDefaults()
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Writer{
-		cfg: cfg, stop: stop, queue: make(chan *request, cfg.Queue),
+		cfg: cfg, key: key, stop: stop, queue: make(chan *request, cfg.Queue),
 		done: make(chan struct{}), open: map[uint64]string{}, spent: map[string]int{},
 	}
 	if cfg.Disk != nil {
@@ -145,23 +151,37 @@ func (c *Config) setDefaults() {
 // ends first the entry may still come to be in the log: the caller must then
 // act as if it were there and nothing had followed.
 func (w *Writer) Append(ctx context.Context, e provenance.Entry) (uint64, error) {
-	b, err := e.Encode()
+	wait, err := w.Submit(ctx, e)
 	if err != nil {
 		return 0, err
+	}
+	return wait()
+}
+
+// Submit takes an entry behind all that were submitted before. What it returns
+// waits until a signed checkpoint covers the entry, as Append does.
+func (w *Writer) Submit(ctx context.Context, e provenance.Entry) (wait func() (uint64, error), err error) {
+	b, err := e.Encode()
+	if err != nil {
+		return nil, err
 	}
 	r := &request{ctx: ctx, entry: e, json: b, done: make(chan error, 1)}
 	select {
 	case w.queue <- r:
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return nil, ctx.Err()
 	case <-w.done:
-		return 0, w.failed()
+		return nil, w.failed()
 	}
+	return func() (uint64, error) { return w.await(r) }, nil
+}
+
+func (w *Writer) await(r *request) (uint64, error) {
 	select {
 	case err := <-r.done:
 		return r.index, err
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	case <-r.ctx.Done():
+		return 0, r.ctx.Err()
 	case <-w.done:
 		// The loop may have answered before it ended.
 		select {
