@@ -33,24 +33,22 @@ func (w *Writer) loop(ctx context.Context) {
 	w.stop()
 }
 
-// gather waits for one request and takes those that wait behind it, up to a
-// batch. It returns nil when ctx has ended.
+// gather waits for a request whose caller waits, or for one that has waited
+// long enough, and takes those that come meanwhile, up to a batch. It returns nil
+// when ctx has ended.
 func (w *Writer) gather(ctx context.Context) []*request {
-	var batch []*request
-	select {
-	case <-ctx.Done():
-		return nil
-	case r := <-w.queue:
-		batch = append(batch, r)
+	batch, urgent := w.take(ctx, nil, nil)
+	if len(batch) > 0 && !urgent {
+		batch, urgent = w.take(ctx, batch, time.After(lazyTime))
 	}
-	if more := w.pace.wait(time.Now()); more > 0 {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(more):
+	if more := w.pace.wait(time.Now()); urgent && more > 0 && ctx.Err() == nil {
+		end := time.After(more)
+		for again := true; again; {
+			batch, again = w.take(ctx, batch, end)
 		}
+		w.pace.waited(waiting(batch))
 	}
-	for len(batch) < w.cfg.Batch {
+	for len(batch) < w.cfg.Batch && ctx.Err() == nil {
 		select {
 		case r := <-w.queue:
 			batch = append(batch, r)
@@ -58,7 +56,39 @@ func (w *Writer) gather(ctx context.Context) []*request {
 			return batch
 		}
 	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	return batch
+}
+
+// take adds requests to a batch: the first one at least, then all until one is
+// urgent, end comes or the batch is full.
+func (w *Writer) take(ctx context.Context, batch []*request, end <-chan time.Time) (_ []*request, urgent bool) {
+	for len(batch) < w.cfg.Batch {
+		select {
+		case <-ctx.Done():
+			return batch, false
+		case <-end:
+			return batch, false
+		case r := <-w.queue:
+			if batch = append(batch, r); r.urgent || end == nil {
+				return batch, r.urgent
+			}
+		}
+	}
+	return batch, false
+}
+
+// waiting is how many callers wait for a batch.
+func waiting(batch []*request) int {
+	n := 0
+	for _, r := range batch {
+		if r.urgent {
+			n++
+		}
+	}
+	return n
 }
 
 // staged is what one batch adds to the log.

@@ -12,7 +12,12 @@ func TestSigningTakesItsShareOfTheTime(t *testing.T) {
 	clock, signing := time.Unix(0, 0), time.Duration(0)
 	p.wait(clock)
 	for clock.Before(time.Unix(1, 0)) {
-		clock = clock.Add(p.wait(clock) + took)
+		if d := p.wait(clock); d > 0 {
+			p.waited(2)
+			clock = clock.Add(d)
+			p.wait(clock)
+		}
+		clock = clock.Add(took)
 		p.spend(took)
 		signing += took
 	}
@@ -58,5 +63,29 @@ func TestOneSlowCheckpointDoesNotHoldTheNextForLong(t *testing.T) {
 	p.wait(time.Unix(10, 0))
 	if d := p.wait(time.Unix(5, 0)); d != 0 { // a clock that went back
 		t.Errorf("waits %v", d)
+	}
+}
+
+func TestWhoIsAloneWaitsSeldom(t *testing.T) {
+	const took = 100 * time.Microsecond
+	var p pace
+	clock, waits := time.Unix(0, 0), 0
+	for range 10_000 {
+		if p.wait(clock) > 0 {
+			waits++
+			p.waited(1)
+		}
+		clock = clock.Add(2 * took)
+		p.spend(took)
+	}
+	if waits < 10 || waits > 100 {
+		t.Errorf("%d waits in 10000", waits)
+	}
+	for p.wait(clock) == 0 {
+		p.spend(took)
+	}
+	p.waited(2)
+	if p.wait(clock); p.wait(clock) == 0 {
+		t.Error("company is not waited for again")
 	}
 }

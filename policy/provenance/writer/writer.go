@@ -85,11 +85,12 @@ type Writer struct {
 
 // request is one Append that waits for its checkpoint.
 type request struct {
-	ctx   context.Context
-	entry provenance.Entry
-	json  []byte
-	index uint64
-	done  chan error // of capacity one: the loop never blocks on it
+	ctx    context.Context
+	entry  provenance.Entry
+	json   []byte
+	index  uint64
+	urgent bool       // its caller does nothing until it is in the log
+	done   chan error // of capacity one: the loop never blocks on it
 }
 
 // New starts a writer. Close stops it.
@@ -151,29 +152,36 @@ func (c *Config) setDefaults() {
 // ends first the entry may still come to be in the log: the caller must then
 // act as if it were there and nothing had followed.
 func (w *Writer) Append(ctx context.Context, e provenance.Entry) (uint64, error) {
-	wait, err := w.Submit(ctx, e)
-	if err != nil {
+	r := &request{ctx: ctx, entry: e, urgent: true, done: make(chan error, 1)}
+	if err := w.submit(r); err != nil {
 		return 0, err
 	}
-	return wait()
+	return w.await(r)
 }
 
-// Submit takes an entry behind all that were submitted before. What it returns
-// waits until a signed checkpoint covers the entry, as Append does.
+// Submit takes an entry behind all that were submitted before, for a caller
+// that has other things to do: it shares a checkpoint with entries that come
+// soon after it. What Submit returns waits until that one is there, as Append does.
 func (w *Writer) Submit(ctx context.Context, e provenance.Entry) (wait func() (uint64, error), err error) {
-	b, err := e.Encode()
-	if err != nil {
+	r := &request{ctx: ctx, entry: e, done: make(chan error, 1)}
+	if err := w.submit(r); err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, entry: e, json: b, done: make(chan error, 1)}
+	return func() (uint64, error) { return w.await(r) }, nil
+}
+
+func (w *Writer) submit(r *request) (err error) {
+	if r.json, err = r.entry.Encode(); err != nil {
+		return err
+	}
 	select {
 	case w.queue <- r:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
 	case <-w.done:
-		return nil, w.failed()
+		return w.failed()
 	}
-	return func() (uint64, error) { return w.await(r) }, nil
 }
 
 func (w *Writer) await(r *request) (uint64, error) {

@@ -389,3 +389,62 @@ func benchEntry() provenance.Entry {
 	e.Input = []byte(`{"action":"mcp.tools/call","agent":{"instance":"agent-one","name":"reporter"},"args":{"path":"/etc/shadow"},"resource":"files/read","state":{"counts":{"files":3},"labels":[]}}`)
 	return e
 }
+
+// TestAnEntryThatNobodyWaitsForSharesTheNextCheckpoint counts signatures, and
+// holds that such an entry comes in soon, in its place, when nothing follows.
+func TestAnEntryThatNobodyWaitsForSharesTheNextCheckpoint(t *testing.T) {
+	s := newSigner(t)
+	w := newWriter(t, s.config())
+	const calls = 20
+	index, err := w.Append(t.Context(), intent("a", provenance.Permit))
+	for range calls {
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait, err := w.Submit(t.Context(), outcome("a", index))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := w.Append(t.Context(), intent("a", provenance.Permit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := wait(); err != nil || got != index+1 || next != index+2 {
+			t.Errorf("outcome at %d, next intent at %d after %d (%v)", got, next, index, err)
+		}
+		index = next
+	}
+	if n := s.count.Load(); n > 2*calls-5 {
+		t.Errorf("%d signatures for %d calls", n, calls)
+	}
+	wait, err := w.Submit(t.Context(), outcome("a", index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.Submit(t.Context(), provenance.Entry{}); err == nil {
+		t.Error("an entry that breaks the rules was taken")
+	}
+}
+
+func TestSubmittedEntriesOfAFailedLogAreToldSo(t *testing.T) {
+	s := newSigner(t)
+	cfg := s.config()
+	cfg.Sign = func(context.Context, []byte) ([]byte, error) { return nil, errors.New("gone") }
+	w := newWriter(t, cfg)
+	wait, err := w.Submit(t.Context(), boot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wait(); !errors.Is(err, ErrFailed) {
+		t.Errorf("error %v", err)
+	}
+	if wait, err = w.Submit(t.Context(), boot()); err == nil {
+		_, err = wait()
+	}
+	if !errors.Is(err, ErrFailed) {
+		t.Errorf("later: error %v", err)
+	}
+}
