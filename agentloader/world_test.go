@@ -80,7 +80,7 @@ func newWorld(t *testing.T) *world {
 	w.files = []*tar.Header{{Typeflag: tar.TypeReg, Name: "agent", Mode: 0o755}, {Typeflag: tar.TypeDir, Name: "work", Mode: 0o755}}
 	w.manifest = bundle.Manifest{
 		Version: bundle.VersionManifest, Name: "notes", Command: []string{"/agent"}, Env: map[string]string{"MODE": "manifest"},
-		Tools: []bundle.Tool{{Server: "files"}}, Models: []string{"small"}, Adapters: []bundle.Blob{}, Peers: []bundle.Peer{},
+		Tools: []bundle.Tool{{Server: "files"}}, Models: []string{"small"}, Adapters: []bundle.File{}, Peers: []bundle.Peer{},
 	}
 	w.deploy = bundle.Deployment{Repository: repository, Instance: "notes-1", Audience: "demo", Serial: 1, Expires: clock.Add(time.Hour)}
 	return w

@@ -16,6 +16,10 @@ const (
 	TypeManifest = "application/vnd.omega.agent.manifest.v1+json"
 	// TypeTools is the artifact and layer type of a server's pinned tool descriptors.
 	TypeTools = "application/vnd.omega.tools.v1+json"
+	// TypeFile is the media type of a component that is one raw file, its artifact's only layer.
+	TypeFile = "application/vnd.omega.file.v1"
+	// TypeFileConfig is the media type of what such an artifact says about its file.
+	TypeFileConfig = "application/vnd.omega.file.config.v1+json"
 	// TypeSigstore is the media type of a sigstore bundle (sigstore/protobuf-specs, bundle v0.3).
 	TypeSigstore = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// TypePayload is the DSSE payload type of an in-toto statement (in-toto attestation spec, envelope).
@@ -37,6 +41,7 @@ const (
 	MaxOCIManifest = 256 << 10
 	MaxSignature   = 128 << 10
 	MaxTools       = 1 << 20
+	MaxFileConfig  = 4 << 10
 )
 
 // ErrSignature reports that no handed-in key made a valid signature.
@@ -44,6 +49,10 @@ var ErrSignature = errors.New("no signature by a trusted key")
 
 // ErrSubject reports a signed statement about something else than what was asked.
 var ErrSubject = errors.New("statement is about another subject")
+
+// ErrSwapped reports a model, an adapter or data that is not what the agent manifest or its own artifact
+// says: another's was put in its place.
+var ErrSwapped = errors.New("swapped component")
 
 // ErrPredicate reports a signed statement of another kind.
 var ErrPredicate = errors.New("statement has another predicate type")

@@ -188,7 +188,7 @@ func goodManifest() Manifest {
 		Command: []string{"/agent", "-v"}, Env: map[string]string{"MODE": "demo"},
 		Tools:  []Tool{{"files", DigestOf([]byte("tools"))}},
 		Models: []string{"small"}, Limits: Limits{MemoryBytes: 1 << 28, CPUMillis: 500, Processes: 32},
-		Adapters: []Blob{}, Peers: []Peer{},
+		Adapters: []File{}, Peers: []Peer{},
 	}
 }
 
@@ -213,16 +213,22 @@ func TestManifestRoundTripsAndIsStrict(t *testing.T) {
 		t.Errorf("restart: %+v, %v", got, err)
 	}
 	for name, change := range map[string]func(*Manifest){
-		"version":                 func(m *Manifest) { m.Version = "omega/agent/v2" },
-		"name":                    func(m *Manifest) { m.Name = "../x" },
-		"no image":                func(m *Manifest) { m.Image = Blob{} },
-		"no command":              func(m *Manifest) { m.Command = nil },
-		"NUL in command":          func(m *Manifest) { m.Command = []string{"a\x00b"} },
-		"environment name":        func(m *Manifest) { m.Env = map[string]string{"A=B": "c"} },
-		"server twice":            func(m *Manifest) { m.Tools = append(m.Tools, m.Tools[0]) },
-		"tool not pinned":         func(m *Manifest) { m.Tools[0].Descriptors = Digest{} },
-		"negative memory":         func(m *Manifest) { m.Limits.MemoryBytes = -1 },
-		"model file":              func(m *Manifest) { m.Model = &Blob{DigestOf(nil), 1} },
+		"version":              func(m *Manifest) { m.Version = "omega/agent/v2" },
+		"name":                 func(m *Manifest) { m.Name = "../x" },
+		"no image":             func(m *Manifest) { m.Image = Blob{} },
+		"no command":           func(m *Manifest) { m.Command = nil },
+		"NUL in command":       func(m *Manifest) { m.Command = []string{"a\x00b"} },
+		"environment name":     func(m *Manifest) { m.Env = map[string]string{"A=B": "c"} },
+		"server twice":         func(m *Manifest) { m.Tools = append(m.Tools, m.Tools[0]) },
+		"tool not pinned":      func(m *Manifest) { m.Tools[0].Descriptors = Digest{} },
+		"negative memory":      func(m *Manifest) { m.Limits.MemoryBytes = -1 },
+		"model without a root": func(m *Manifest) { m.Model = &File{Name: "small", Digest: DigestOf(nil), Size: 1} },
+		"model without bytes":  func(m *Manifest) { m.Model = &File{"small", DigestOf(nil), 0, DigestOf(nil)} },
+		"model that climbs":    func(m *Manifest) { m.Model = &File{"../small", DigestOf(nil), 1, DigestOf(nil)} },
+		"adapter of no model":  func(m *Manifest) { m.Adapters = []File{{"tuned", DigestOf(nil), 1, DigestOf(nil)}} },
+		"data twice": func(m *Manifest) {
+			m.Data = []File{{"books", DigestOf(nil), 1, DigestOf(nil)}, {"books", DigestOf(nil), 1, DigestOf(nil)}}
+		},
 		"too many processes":      func(m *Manifest) { m.Limits.Processes = 1 << 20 },
 		"restart without a cap":   func(m *Manifest) { m.Restart = &Restart{When: RestartAlways} },
 		"restart too often":       func(m *Manifest) { m.Restart = &Restart{RestartFailure, 1 << 20} },

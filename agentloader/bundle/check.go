@@ -55,6 +55,7 @@ type Checked struct {
 	Bundle     Digest
 	Manifest   *Manifest
 	Tools      []ToolSet
+	Files      []Part
 	Components []Component
 }
 
@@ -75,6 +76,9 @@ func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, e
 		return out, err
 	}
 	if err := c.checkTools(ctx, from, rule, out); err != nil {
+		return out, err
+	}
+	if err := c.checkFiles(ctx, from, rule, out); err != nil {
 		return out, err
 	}
 	return out, combined(rule, out.Components)
@@ -130,8 +134,8 @@ func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, 
 		return err
 	}
 	for _, r := range rule.Requires {
-		if r.Role == RoleTool {
-			continue // signs its descriptors, not the bundle
+		if ofComponent(r.Role) {
+			continue // signs its own, not the bundle
 		}
 		by, err := c.vouched(r, out.Manifest.Name, out.Bundle, sigs)
 		if err != nil {

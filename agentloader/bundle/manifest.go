@@ -25,9 +25,10 @@ type Manifest struct {
 	Limits  Limits            `json:"limits"`
 	Restart *Restart          `json:"restart,omitempty"` // nil: an agent that ended stays ended
 	Serve   *Serve            `json:"serve,omitempty"`   // nil: nobody can ask it anything
-	// Model and Adapters are reserved: model files and adapters in the bundle.
-	Model    *Blob           `json:"model"`
-	Adapters []Blob          `json:"adapters"`
+	// Model, Adapters and Data are files that the agent reads: see manifest_components.go.
+	Model    *File           `json:"model"`
+	Adapters []File          `json:"adapters"`
+	Data     []File          `json:"data,omitempty"`
 	Peers    []Peer          `json:"peers"`
 	Card     json.RawMessage `json:"card,omitempty"` // the A2A agent card that the agent serves
 }
@@ -116,10 +117,7 @@ func (m *Manifest) Validate() error {
 	if m.Image.Digest.IsZero() || m.Image.Size <= 0 || m.Image.Size > maxManifest {
 		return errors.New("image without digest or with an impossible manifest size")
 	}
-	if m.Model != nil || len(m.Adapters) > 0 {
-		return errors.New("model files and adapters are not supported by this version")
-	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkPeers} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkPeers, m.checkFiles} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -45,8 +45,16 @@ type Requirement struct{ Role, Principal string }
 // The roles that mean something here. All others sign the bundle itself.
 const (
 	RoleTool     = "tool"     // signs its server's descriptors
+	RoleModel    = "model"    // signs a model's artifact
+	RoleAdapter  = "adapter"  // signs an adapter's
+	RoleData     = "data"     // signs a data set's
 	RoleDeployer = "deployer" // signs deployments
 )
+
+// ofComponent reports whether a role signs a component of its own in the bundle's place.
+func ofComponent(role string) bool {
+	return role == RoleTool || role == RoleModel || role == RoleAdapter || role == RoleData
+}
 
 // principal is a Principal with its keys read.
 type principal struct {
@@ -83,8 +91,8 @@ func NewChecker(t Trust) (*Checker, error) {
 		out.servers[s.Name] = s.Principal
 	}
 	for _, a := range t.Agents {
-		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return r.Role != RoleTool }) {
-			// A tool provider signs its descriptors, not the bundle.
+		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return !ofComponent(r.Role) }) {
+			// Who provides a component signs that, not the bundle.
 			return nil, fmt.Errorf("agent %q requires no signature of its bundle, so anybody could be it", a.Name)
 		}
 		out.agents[a.Name] = a

@@ -109,7 +109,7 @@ func packBundle(ctx context.Context, repo name.Repository, m bundle.Manifest, im
 	}
 	// Canonical: a list that is left out and an empty one give the same digest.
 	m.Tools, m.Models = append([]bundle.Tool{}, m.Tools...), append([]string{}, m.Models...)
-	m.Adapters, m.Peers = append([]bundle.Blob{}, m.Adapters...), append([]bundle.Peer{}, m.Peers...)
+	m.Adapters, m.Peers = append([]bundle.File{}, m.Adapters...), append([]bundle.Peer{}, m.Peers...)
 	layer, err := m.Marshal()
 	if err != nil {
 		return bundleRef{}, err
