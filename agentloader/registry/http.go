@@ -147,8 +147,9 @@ func (r *Repository) retry(ctx context.Context, what string, try func(context.Co
 	}
 }
 
-// get makes one request and copies at most max bytes, exactly size where size is not negative.
-func (r *Repository) get(ctx context.Context, path string, size, max int64, w io.Writer) error {
+// get makes one request and copies at most max bytes, exactly size where size is not negative. A transfer
+// that broke off goes on where it stopped, if the registry can do that.
+func (r *Repository) get(ctx context.Context, t *transfer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	idle := time.AfterFunc(r.cfg.Idle, func() { cancel(fmt.Errorf("%w: no byte for %v", ErrSlow, r.cfg.Idle)) })
@@ -156,37 +157,29 @@ func (r *Repository) get(ctx context.Context, path string, size, max int64, w io
 	whole := time.AfterFunc(r.cfg.Timeout, func() { cancel(fmt.Errorf("%w: not done after %v", ErrSlow, r.cfg.Timeout)) })
 	defer whole.Stop()
 	u := r.base
-	u.Path += path
+	u.Path += t.path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Accept", accept)
+	t.ask(req)
 	resp, err := r.doer.Do(req)
 	if err != nil {
 		return unavailable(ctx, err)
 	}
 	defer resp.Body.Close()
-	if err := status(resp.StatusCode); err != nil {
+	if err := t.begin(resp); err != nil {
 		return err
 	}
-	if size >= 0 && resp.ContentLength >= 0 && resp.ContentLength != size {
-		return fmt.Errorf("%w: %d bytes announced, not %d", ErrLength, resp.ContentLength, size)
-	}
-	body := &watched{r: resp.Body, idle: idle, every: r.cfg.Idle}
-	out := &sink{w: w}
-	n, err := io.Copy(out, io.LimitReader(body, max+1))
+	_, err = io.Copy(t, io.LimitReader(&watched{r: resp.Body, idle: idle, every: r.cfg.Idle}, t.max-t.got+1))
 	switch {
-	case out.err != nil:
-		return fmt.Errorf("keeping what was pulled: %w", out.err)
+	case t.err != nil:
+		return fmt.Errorf("keeping what was pulled: %w", t.err)
 	case err != nil:
 		return unavailable(ctx, err)
-	case n > max:
-		return fmt.Errorf("%w: more than %d bytes", ErrLength, max)
-	case size >= 0 && n != size:
-		return fmt.Errorf("%w: %d bytes, not %d", ErrLength, n, size)
 	}
-	return nil
+	return t.end()
 }
 
 // unavailable names why a transfer broke off: a slow registry is told apart from a broken one.
@@ -225,17 +218,5 @@ func (w *watched) Read(b []byte) (int, error) {
 	if n > 0 {
 		w.idle.Reset(w.every)
 	}
-	return n, err
-}
-
-// sink tells a full disk apart from a broken transfer.
-type sink struct {
-	w   io.Writer
-	err error
-}
-
-func (s *sink) Write(b []byte) (int, error) {
-	n, err := s.w.Write(b)
-	s.err = err
 	return n, err
 }

@@ -8,11 +8,11 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -32,6 +32,8 @@ type Config struct {
 	Backoff       time.Duration // before the second try; doubled for each further one
 	// Roots verify registries' certificates; nil means the system's.
 	Roots *x509.CertPool
+	// Log, if given, gets the progress of long transfers.
+	Log *slog.Logger
 	// Dial maps "host:port" to the "ip:port" to reach it at, for machines without name service.
 	Dial map[string]string
 }
@@ -105,12 +107,18 @@ func (r *Repository) Blob(ctx context.Context, d bundle.OCIDescriptor, max int64
 
 // BlobTo pulls a blob into a file, from its start, and leaves the file at its start.
 func (r *Repository) BlobTo(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File) error {
+	return r.BlobThrough(ctx, d, max, f, func() io.Writer { return io.Discard })
+}
+
+// BlobThrough is BlobTo for who also wants the bytes as they come. Each try that begins anew asks for a
+// new reader of them.
+func (r *Repository) BlobThrough(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File, through func() io.Writer) error {
 	err := r.pull(ctx, "blobs/"+d.Digest.String(), d, max, func() (io.Writer, error) {
 		if err := f.Truncate(0); err != nil {
 			return nil, err
 		}
 		_, err := f.Seek(0, io.SeekStart)
-		return f, err
+		return io.MultiWriter(f, through()), err
 	})
 	if err != nil {
 		return err
@@ -130,16 +138,12 @@ func (r *Repository) pull(ctx context.Context, path string, d bundle.OCIDescript
 	if d.Size > max {
 		return fmt.Errorf("%s: %w: %d bytes, at most %d", path, ErrLength, d.Size, max)
 	}
+	t := &transfer{path: path, size: d.Size, max: max, sink: sink, log: r.cfg.Log}
 	return r.retry(ctx, path, func(ctx context.Context) error {
-		w, err := sink()
-		if err != nil {
+		if err := r.get(ctx, t); err != nil {
 			return err
 		}
-		h := sha256.New()
-		if err := r.get(ctx, path, d.Size, max, io.MultiWriter(w, h)); err != nil {
-			return err
-		}
-		if got := bundle.Digest(h.Sum(nil)); got != d.Digest {
+		if got := bundle.Digest(t.hash.Sum(nil)); got != d.Digest {
 			return fmt.Errorf("%w: it is %s", ErrDigest, got)
 		}
 		return nil
@@ -150,7 +154,8 @@ func (r *Repository) pull(ctx context.Context, path string, d bundle.OCIDescript
 func (r *Repository) Referrers(ctx context.Context, d bundle.Digest) ([]bundle.Digest, error) {
 	b := new(bytes.Buffer)
 	list := func(path string) error {
-		return r.retry(ctx, path, func(ctx context.Context) error { b.Reset(); return r.get(ctx, path, -1, maxIndex, b) })
+		t := &transfer{path: path, size: -1, max: maxIndex, sink: func() (io.Writer, error) { b.Reset(); return b, nil }}
+		return r.retry(ctx, path, func(ctx context.Context) error { return r.get(ctx, t) })
 	}
 	err := list("referrers/" + d.String())
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errRefused) {
