@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +32,8 @@ type Config struct {
 	// Refused, if given, says why a bundle is not to be run although every
 	// signature is there: it, a component or a key was revoked.
 	Refused func(d Digest, components []Component) error
+	// OnDisk, if given, says whether a disk of the machine holds the file of that verity root and size.
+	OnDisk  func(ctx context.Context, root Digest, size int64) (bool, error)
 	Timeout time.Duration // of one whole admission; zero means ten minutes
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -92,7 +93,10 @@ type Admitted struct {
 	Env        map[string]string // the image's and the manifest's
 	Dir        string            // the image's working directory
 	Tools      []ToolSet
+	Files      []File
 	Components []Component
+
+	held []string // in the store
 }
 
 // Loader admits agents.
@@ -100,11 +104,10 @@ type Loader struct {
 	cfg      Config
 	checker  *bundle.Checker
 	registry *registry.Client
+	store    *store
 
 	mu       sync.Mutex
 	accepted map[acceptance]bool // deployments, now and before
-
-	flattening sync.Mutex // one image at a time: it is the memory that is scarce
 }
 
 // acceptance is what may happen once: a key's serial.
@@ -143,10 +146,19 @@ func New(cfg Config) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("image directory: %w", err)
+	images, err := newStore(cfg.Dir)
+	if err != nil {
+		return nil, err
 	}
-	return &Loader{cfg: cfg, checker: t, registry: r, accepted: map[acceptance]bool{}}, nil
+	return &Loader{cfg: cfg, checker: t, registry: r, store: images, accepted: map[acceptance]bool{}}, nil
+}
+
+// Release says that an admitted agent has ended for good: what it alone used may go.
+func (l *Loader) Release(a *Admitted) {
+	for _, name := range a.held {
+		l.store.release(name)
+	}
+	a.held = nil
 }
 
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
@@ -216,9 +228,20 @@ func (l *Loader) admit(ctx context.Context, raw []byte, may func(string) bool, r
 		}
 	}
 	c := &candidate{loader: l, repo: repo, checked: checked}
+	defer func() {
+		if !c.done {
+			for _, name := range c.held {
+				l.store.release(name)
+			}
+		}
+	}()
 	if err := c.readImage(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.readFiles(ctx); err != nil {
+		return nil, err
+	}
+	c.done = true
 	return c.admitted(d.Instance), nil
 }
 
@@ -237,7 +260,9 @@ func (c *candidate) admitted(instance string) *Admitted {
 		Env:        env,
 		Dir:        c.image.dir,
 		Tools:      c.checked.Tools,
+		Files:      c.files,
 		Components: c.checked.Components,
+		held:       c.held,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/erofs/go-erofs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"omega/agentloader/bundle"
 	"omega/agentloader/flatten"
@@ -58,7 +59,7 @@ func TestGoodBundleIsAdmitted(t *testing.T) {
 		}
 		c.Signatures = ids
 	}
-	if diff := cmp.Diff(want, a); diff != "" {
+	if diff := cmp.Diff(want, a, cmpopts.IgnoreUnexported(Admitted{})); diff != "" {
 		t.Error(diff)
 	}
 	f, err := os.Open(a.ImagePath)

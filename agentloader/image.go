@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -27,6 +24,15 @@ type candidate struct {
 	repo    *registry.Repository
 	checked *bundle.Checked
 	image   image
+	files   []File
+	held    []string // in the store
+	done    bool     // what is held stays
+}
+
+// hold keeps a file of the store for this candidate.
+func (c *candidate) hold(name string) {
+	c.loader.store.hold(name)
+	c.held = append(c.held, name)
 }
 
 // image is what the sandbox needs of an OCI image.
@@ -74,13 +80,11 @@ func (c *candidate) readImage(ctx context.Context) error {
 		return fmt.Errorf("image: %w", err)
 	}
 	// The name says what is inside, so a second instance finds it made.
-	c.image.path = filepath.Join(c.loader.cfg.Dir, c.checked.Manifest.Image.Digest.Hex()+".erofs")
-	c.loader.flattening.Lock()
-	defer c.loader.flattening.Unlock()
-	if _, err := os.Stat(c.image.path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := c.flatten(ctx, m.Layers); err != nil {
+	name := c.checked.Manifest.Image.Digest.Hex() + ".erofs"
+	c.hold(name)
+	c.image.path = c.loader.store.path(name)
+	err = c.loader.store.make(name, func(out *os.File) error { return c.flatten(ctx, m.Layers, out) })
+	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
 	return nil
@@ -119,8 +123,8 @@ func (c *candidate) readConfig(ctx context.Context, d bundle.OCIDescriptor) erro
 	return nil
 }
 
-// flatten pulls layer after layer and writes the EROFS image, under its name only when it is whole.
-func (c *candidate) flatten(ctx context.Context, layers []bundle.OCIDescriptor) (err error) {
+// flatten pulls layer after layer and writes the EROFS image.
+func (c *candidate) flatten(ctx context.Context, layers []bundle.OCIDescriptor, out *os.File) error {
 	cfg := c.loader.cfg
 	f, err := flatten.New(cfg.Dir, cfg.Bounds.flatten())
 	if err != nil {
@@ -134,27 +138,16 @@ func (c *candidate) flatten(ctx context.Context, layers []bundle.OCIDescriptor) 
 		}
 		left -= d.Size
 	}
-	out, err := os.CreateTemp(cfg.Dir, "image-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, out.Close()); err != nil {
-			_ = os.Remove(out.Name())
-		}
-	}()
-	if err := f.Finish(out, flatten.File{Path: ".omega/shim", Data: cfg.Shim, Mode: 0o755}); err != nil {
-		return err
-	}
-	// Readable for runsc, which runs as somebody else; nobody may write it.
-	if err := out.Chmod(0o444); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), c.image.path)
+	return f.Finish(out, flatten.File{Path: ".omega/shim", Data: cfg.Shim, Mode: 0o755})
 }
 
 // addLayer pulls a layer whole, so that its digest is checked before its first byte is parsed.
 func (c *candidate) addLayer(ctx context.Context, f *flatten.Flattener, d bundle.OCIDescriptor, left int64) error {
+	if d.Size <= left { // else the pull says what is wrong
+		if err := c.loader.store.room(d.Size); err != nil {
+			return err
+		}
+	}
 	tmp, err := os.CreateTemp(c.loader.cfg.Dir, "layer-*")
 	if err != nil {
 		return err

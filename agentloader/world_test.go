@@ -20,6 +20,7 @@ import (
 
 	"omega/agentloader/bundle"
 	"omega/agentloader/registry"
+	"omega/internal/verity"
 )
 
 const repository = "agents/notes"
@@ -44,6 +45,8 @@ type world struct {
 	toolKey  string   // signs the descriptors
 	deployer string
 	deploy   bundle.Deployment
+	model    []byte        // a model file, if it is not empty
+	root     bundle.Digest // its verity root, as its maker says
 
 	// After publish.
 	bundle, descriptors bundle.Digest
@@ -110,6 +113,9 @@ func (w *world) publish() []byte {
 		w.sign(w.toolKey, d, bundle.Vouch{Role: "tool", Principal: "files-co"})
 		w.descriptors, w.manifest.Tools[0].Descriptors = d.Digest, d.Digest
 	}
+	if len(w.model) > 0 {
+		w.manifest.Model = w.pushModel()
+	}
 	raw, err := w.manifest.Marshal()
 	w.must(err)
 	d := w.pushArtifact(bundle.TypeAgent, bundle.TypeManifest, raw)
@@ -156,6 +162,32 @@ func (w *world) pushArtifact(artifactType, layerType string, layer []byte) bundl
 	m, err := bundle.Artifact(artifactType, layerType, layer, nil, nil)
 	w.must(err)
 	return w.pushManifest(m)
+}
+
+// addModel gives the bundle a model, and the policy who makes it.
+func (w *world) addModel(content []byte) {
+	key, err := bundle.GenerateKey()
+	w.must(err)
+	w.keys["mia"] = key
+	w.trust.Principals = append(w.trust.Principals, Principal{Name: "mia", Keys: []string{w.pem("mia")}, Roles: []string{"model"}, Names: []string{"small"}})
+	w.trust.Agents[0].Requires = append(w.trust.Agents[0].Requires, Requirement{Role: "model", Principal: "mia"})
+	w.model = content
+	h := verity.New()
+	h.Write(content)
+	w.root, err = h.Root()
+	w.must(err)
+}
+
+func (w *world) pushModel() *bundle.File {
+	f := &bundle.File{Name: "small", Size: int64(len(w.model)), Root: w.root}
+	m, config, err := bundle.FileArtifact(bundle.FileConfig{Kind: "model", Name: f.Name, Size: f.Size, Root: f.Root}, bundle.DigestOf(w.model))
+	w.must(err)
+	w.pushBlob(config)
+	w.pushBlob(w.model)
+	d := w.pushManifest(m)
+	w.sign("mia", d, bundle.Vouch{Role: "model", Principal: "mia"})
+	f.Digest = d.Digest
+	return f
 }
 
 func (w *world) repo() name.Repository {
