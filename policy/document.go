@@ -20,6 +20,7 @@ const (
 	RoleTool     = "tool"     // provides tools
 	RoleModel    = "model"    // provides models
 	RoleAdapter  = "adapter"  // provides adapters
+	RoleData     = "data"     // provides data sets
 	RoleOperator = "operator" // owns the policy
 	RoleDeployer = "deployer" // may start agents
 	RoleApprover = "approver" // may answer for a human

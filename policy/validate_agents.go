@@ -21,8 +21,8 @@ func (c *checker) agents() {
 	for i, a := range c.doc.Agents {
 		at := fmt.Sprintf("agents[%d]", i)
 		c.unique(at+".name", a.Name, nameForm, names)
-		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return r.Role != RoleTool }) {
-			// A tool provider signs its descriptors, not the bundle.
+		if !slices.ContainsFunc(a.Requires, func(r Requirement) bool { return !ofComponent(r.Role) }) {
+			// Who provides a component signs that, not the bundle.
 			c.fault(at+".requires", "no signature of the bundle itself is required, so anybody could be this agent")
 		}
 		for j, r := range a.Requires {
@@ -46,6 +46,11 @@ func (c *checker) agents() {
 			c.permit(fmt.Sprintf("%s.permits[%d]", at, j), a, p)
 		}
 	}
+}
+
+// ofComponent reports whether a role signs a component in the bundle's place.
+func ofComponent(role string) bool {
+	return role == RoleTool || role == RoleModel || role == RoleAdapter || role == RoleData
 }
 
 func (c *checker) limits(at string, limit int, rate *Rate, budgets map[string]float64) {

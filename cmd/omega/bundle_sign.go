@@ -28,7 +28,7 @@ func readKey(path string) (*bundle.PrivateKey, error) {
 func runBundleSign(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("bundle")
 	file := fs.String("key", "", "the principal's private key (ECDSA P-256, PEM)")
-	role := fs.String("role", "", "author, tool, model, adapter or operator")
+	role := fs.String("role", "", "author, tool, model, adapter, data or operator")
 	principal := fs.String("principal", "", "the principal's name in the policy")
 	ref, err := oneRef(fs, args)
 	if err != nil {

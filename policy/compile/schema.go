@@ -111,7 +111,7 @@ var facts = map[string]fact{
 	"Document.gpu":       oneOf("required, or left out", "required"),
 	"Document.rego":      says("files with package omega.custom, whose rules permits can name as conditions"),
 	"Principal.key":      says("file with a PEM public key, ECDSA P-256, or the PEM text itself"),
-	"Principal.roles":    oneOf("what it can speak as", policy.RoleAuthor, policy.RoleTool, policy.RoleModel, policy.RoleAdapter, policy.RoleOperator, policy.RoleDeployer, policy.RoleApprover, policy.RoleRevoker),
+	"Principal.roles":    oneOf("what it can speak as", policy.RoleAuthor, policy.RoleTool, policy.RoleModel, policy.RoleAdapter, policy.RoleData, policy.RoleOperator, policy.RoleDeployer, policy.RoleApprover, policy.RoleRevoker),
 	"Principal.names":    says("globs of the components that it may sign"),
 	"Caller.input":       says("what its requests are; what the agent's rule says if left out, and untrusted of anybody"),
 	"Auditor.key":        says("X25519 public key: PEM file, hex file or 64 hex digits"),
