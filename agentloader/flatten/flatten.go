@@ -72,6 +72,10 @@ func (f *Flattener) AddLayer(r io.Reader) error {
 // mountPoints are the directories that the sandbox mounts over.
 var mountPoints = []string{"proc", "dev", "sys", "tmp"}
 
+// filePoints are the directories below which an agent's models, adapters and data sets are mounted. They hide
+// what an image has there, and only for agents that have such files.
+var filePoints = []string{"models", "adapters", "data"}
+
 // reserved is the directory that belongs to the platform.
 const reserved = ".omega"
 
@@ -85,6 +89,11 @@ func (f *Flattener) Finish(out io.WriteSeeker, files ...File) error {
 			f.root.children[name] = newDir(f.layer)
 		case !n.isDir():
 			return fmt.Errorf("%w: /%s is not a directory", ErrEntry, name)
+		}
+	}
+	for _, name := range filePoints {
+		if f.root.children[name] == nil {
+			f.root.children[name] = newDir(f.layer)
 		}
 	}
 	for _, file := range files {

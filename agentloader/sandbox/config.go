@@ -113,12 +113,12 @@ func runtimeConfig(spec Spec) ociConfig {
 		},
 		Root:     ociRoot{Path: "root", Readonly: true},
 		Hostname: spec.Hostname,
-		Mounts: []ociMount{
+		Mounts: append([]ociMount{
 			{"/proc", "proc", "proc", []string{"nosuid", "noexec", "nodev"}},
 			{"/dev", "tmpfs", "tmpfs", []string{"nosuid", "mode=755"}},
 			{"/sys", "sysfs", "sysfs", []string{"nosuid", "noexec", "nodev", "ro"}},
 			{"/tmp", "tmpfs", "tmpfs", []string{"nosuid", "nodev", "mode=1777", fmt.Sprintf("size=%d", limits.MemoryBytes/2)}},
-		},
+		}, spec.fileMounts()...),
 		Linux: ociLinux{Namespaces: []ociNamespace{{"pid"}, {"network"}, {"ipc"}, {"uts"}, {"mount"}}},
 		Annotations: map[string]string{
 			rootAnnotation + "source": spec.Image,

@@ -46,6 +46,7 @@ type Spec struct {
 	Link     *os.File // stream socket to the gateway; the caller keeps and closes its copy
 	Inbound  *os.File // the same, for the gateway's requests to the agent; nil: it takes none
 	Port     int      // where the agent serves them
+	Files    []File   // that it can read beside its image
 }
 
 // Exit is how a sandbox ended.

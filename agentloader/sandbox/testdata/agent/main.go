@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +36,7 @@ var tries = map[string]func() error{
 	"hog":      hog,
 	"breed":    breed,
 	"serve":    serve,
+	"model":    model,
 }
 
 func main() {
@@ -191,6 +193,30 @@ func mmap() error {
 		b, err := os.ReadFile("/data/" + name)
 		if err != nil || string(b) != string(m) || string(m) != strings.Repeat("d", len(m)) {
 			return fmt.Errorf("%s: read and mapped differ, %v", name, err)
+		}
+	}
+	return nil
+}
+
+// model reads and maps the files beside the image, and tries to change them.
+func model() error {
+	want := strings.Repeat("w", 9000)
+	for _, path := range []string{"/models/small", "/data/books"} {
+		b, err := os.ReadFile(path)
+		if err != nil || string(b) != want {
+			return fmt.Errorf("%s: %d bytes, %v", path, len(b), err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		m, err := syscall.Mmap(int(f.Fd()), 0, len(b), syscall.PROT_READ, syscall.MAP_SHARED)
+		if err != nil || string(m) != want {
+			return fmt.Errorf("mapping %s: %v", path, err)
+		}
+		if os.WriteFile(path, []byte("x"), 0o600) == nil || os.Remove(path) == nil || os.WriteFile(filepath.Dir(path)+"/x", nil, 0o600) == nil {
+			return fmt.Errorf("%s can be changed", path)
 		}
 	}
 	return nil
