@@ -118,6 +118,14 @@ func list(t testing.TB, image *os.File) map[string]string {
 		}
 		delete(got, p)
 	}
+	for _, p := range filePoints {
+		if _, own := got[p]; !own {
+			t.Errorf("no /%s", p)
+		}
+		if got[p] == "/" {
+			delete(got, p)
+		}
+	}
 	if got[".omega/shim"] != "shim" {
 		t.Errorf("shim holds %q", got[".omega/shim"])
 	}
