@@ -54,6 +54,7 @@ lint: ## gofmt, go vet, staticcheck and the import rules
 	go vet ./... && bin/staticcheck ./...
 	cd examples && go vet ./... && ../bin/staticcheck ./...
 	cd images/runsc && $(RUNSC_FLAGS) sh -c 'go vet ./... && ../../bin/staticcheck ./...'
+	cd gpu/nvml && CGO_ENABLED=1 CGO_CFLAGS=-w sh -c 'go vet ./... && ../../bin/staticcheck ./...'
 	go test ./internal/depcheck
 
 fmt: ## format the code
