@@ -405,6 +405,7 @@ func TestAnEntryThatNobodyWaitsForSharesTheNextCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(200 * time.Microsecond) // the agent thinks
 		next, err := w.Append(t.Context(), intent("a", provenance.Permit))
 		if err != nil {
 			t.Fatal(err)
