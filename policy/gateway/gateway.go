@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"omega/policy"
@@ -30,6 +31,12 @@ import (
 // A Recorder keeps entries. It returns once the entry is in the log for good.
 type Recorder interface {
 	Record(ctx context.Context, e provenance.Entry) (index uint64, err error)
+}
+
+// A Submitter is a Recorder that can take an entry for good later: wait returns
+// once it is. Entries come in behind those that were taken before.
+type Submitter interface {
+	Submit(ctx context.Context, e provenance.Entry) (wait func() (index uint64, err error), err error)
 }
 
 // A Decider answers one decision input; it denies whatever goes wrong.
@@ -86,6 +93,8 @@ type Gateway struct {
 
 // state is what an instance did; it outlives a link.
 type state struct {
+	lost atomic.Bool // the log has lost an outcome
+
 	mu sync.Mutex // held from the decision until its use is kept
 	*policy.State
 }

@@ -135,7 +135,7 @@ func (c *mcpCall) moreInput(ctx context.Context, call string, result map[string]
 
 // finish enters the outcome; without it nothing is given to the agent.
 func (c *mcpCall) finish(ctx context.Context, in *intent, r result, fault *rpcError) *rpcError {
-	if err := in.outcome(ctx, r); err != nil {
+	if err := in.settle(ctx, r); err != nil {
 		return c.unrecorded(err)
 	}
 	if fault != nil {

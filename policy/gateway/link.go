@@ -160,6 +160,9 @@ var errInput = errors.New("arguments are larger than what can be logged")
 // authorize decides one call and enters the intent. Only a permit comes with
 // an intent whose outcome must follow.
 func (l *link) authorize(ctx context.Context, action, resource string, args json.RawMessage) (policy.Decision, *intent, error) {
+	if l.state.lost.Load() {
+		return policy.Decision{}, nil, errLost
+	}
 	i := &intent{link: l, begun: time.Now()}
 	d, text, err := l.decide(ctx, policy.Call{Action: action, Resource: resource, Args: args, Now: l.g.cfg.Now().Unix()}, i)
 	if errors.Is(err, errInput) {

@@ -125,7 +125,7 @@ func (q *ask) permitted(w http.ResponseWriter, r *http.Request, p prompt) bool {
 		}
 		d, in, err := l.authorize(r.Context(), policy.ActionProvider, q.model.Name, stated)
 		if err == nil && in != nil {
-			err = in.outcome(r.Context(), result{Status: "ok"})
+			err = in.settle(r.Context(), result{Status: "ok"})
 		}
 		if err != nil {
 			l.unrecorded(w, err)
@@ -261,7 +261,7 @@ func (q *ask) whole(w http.ResponseWriter, r *http.Request, resp *http.Response)
 			status = resp.StatusCode
 		}
 	}
-	if err := q.in.outcome(r.Context(), out); err != nil {
+	if err := q.in.settle(r.Context(), out); err != nil {
 		q.link.unrecorded(w, err)
 		return
 	}

@@ -91,21 +91,63 @@ func (i *intent) heard(o policy.Outcome) {
 // an intent. An error text of the other side is an answer too; a refusal of the
 // gateway's own is not.
 func (i *intent) outcome(ctx context.Context, r result) error {
+	e, err := i.ended(r)
+	if err != nil {
+		return err
+	}
+	if _, err := i.link.record(ctx, e); err != nil {
+		return fmt.Errorf("%w: %w", errOutcome, err)
+	}
+	return nil
+}
+
+// settle is outcome for an answer that need not wait for the log's next
+// checkpoint: what may be done hangs on intents, and one without an outcome shows.
+// The log has taken the entry when settle returns; if it then loses it, nothing
+// that the instance asks for is permitted any more.
+func (i *intent) settle(ctx context.Context, r result) error {
+	l := i.link
+	log, ok := l.g.cfg.Recorder.(Submitter)
+	if !ok {
+		return i.outcome(ctx, r)
+	}
+	e, err := i.ended(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	wait, err := log.Submit(ctx, e)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("%w: %w", errOutcome, err)
+	}
+	l.calls.Go(func() {
+		defer cancel()
+		if _, err := wait(); err != nil {
+			l.state.lost.Store(true)
+			l.g.cfg.Log.Error("outcome not recorded", "agent", l.agent.Instance, "intent", i.index, "error", err)
+		}
+	})
+	return nil
+}
+
+// ended keeps what an answer means and makes the entry of it.
+func (i *intent) ended(r result) (provenance.Entry, error) {
 	if r.Status != "refused" {
 		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body})
 	}
 	e := i.link.entry(provenance.KindOutcome, i.input.Action, i.input.Resource)
 	raw, err := strictjson.Canonical(r)
 	if err != nil {
-		return err
+		return provenance.Entry{}, err
 	}
 	i.link.g.observer.finished(i.link.agent.Name, i.input.Action, i.input.Resource, i.begun, time.Now(), r)
 	e.Intent, e.Rule, e.Result = &i.index, i.rule, json.RawMessage(raw)
-	if _, err := i.link.record(ctx, e); err != nil {
-		return fmt.Errorf("%w: %w", errOutcome, err)
-	}
-	return nil
+	return e, nil
 }
+
+// errLost refuses an instance of which the log has lost an outcome.
+var errLost = errors.New("the log has lost the outcome of an earlier call")
 
 // errOutcome reports a call that was carried out and whose outcome was not entered.
 var errOutcome = errors.New("outcome")

@@ -202,7 +202,7 @@ func (l *link) fetch(w http.ResponseWriter, r *http.Request, group policy.Web, q
 		replyError(w, http.StatusBadGateway, "upstream_error", q.url.Host+" did not answer: "+outward(err)+".")
 		return
 	}
-	if err := in.outcome(r.Context(), delivered(body)); err != nil {
+	if err := in.settle(r.Context(), delivered(body)); err != nil {
 		l.unrecorded(w, err)
 		return
 	}
