@@ -34,6 +34,19 @@ func (r recorder) Record(ctx context.Context, e provenance.Entry) (uint64, error
 	return appendIndexed(ctx, r.log, e)
 }
 
+// Submit sends one entry and returns what waits for its index.
+func (r recorder) Submit(ctx context.Context, e provenance.Entry) (func() (uint64, error), error) {
+	call, err := r.log.Begin(opAppend, appendRequest{Entry: e, Lazy: true})
+	if err != nil {
+		return nil, err
+	}
+	return func() (uint64, error) {
+		var reply appendReply
+		_, err := call.Wait(ctx, &reply)
+		return reply.Index, err
+	}, nil
+}
+
 // maxExitResult bounds the agent's words in an exit entry; escaped, a line can
 // grow sixfold, and an entry that is too large would be none.
 const maxExitResult = 32 << 10

@@ -126,7 +126,15 @@ func (l *logChild) appendOf(kinds []string) func(context.Context, appendRequest)
 		if err != nil {
 			return appendReply{}, err
 		}
-		index, err := w.Append(ctx, req.Entry)
+		if !req.Lazy {
+			index, err := w.Append(ctx, req.Entry)
+			return appendReply{Index: index}, err
+		}
+		wait, err := w.Submit(ctx, req.Entry)
+		if err != nil {
+			return appendReply{}, err
+		}
+		index, err := wait()
 		return appendReply{Index: index}, err
 	}
 }

@@ -256,9 +256,11 @@ type frontKeys struct {
 }
 
 // appendRequest is one entry; appendReply its index, given only once a signed
-// checkpoint covers it.
+// checkpoint covers it. Nobody waits for a lazy one: it may share a checkpoint
+// with entries that come after it.
 type appendRequest struct {
 	Entry provenance.Entry `json:"entry"`
+	Lazy  bool             `json:"lazy,omitempty"`
 }
 
 type appendReply struct {

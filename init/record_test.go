@@ -28,10 +28,10 @@ func TestWhatAnAgentWritesReachesTheLogWhole(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	arrived := make(chan provenance.Entry, 1)
+	arrived := make(chan appendRequest, 1)
 	go func() {
 		_ = wire.Serve(ctx, theirs, map[string]wire.Handler{opAppend: handle(func(_ context.Context, req appendRequest) (appendReply, error) {
-			arrived <- req.Entry
+			arrived <- req
 			_, err := req.Entry.Encode()
 			return appendReply{}, err
 		})})
@@ -50,13 +50,24 @@ func TestWhatAnAgentWritesReachesTheLogWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := (recorder{client}).Record(ctx, e); err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		got := <-arrived
-		if read, err := got.Encode(); err != nil || string(read) != string(want) {
-			t.Errorf("%s: another entry arrived (%v)", name, err)
+		for how, record := range map[string]func() (uint64, error){
+			"waited for": func() (uint64, error) { return (recorder{client}).Record(ctx, e) },
+			"submitted": func() (uint64, error) {
+				wait, err := (recorder{client}).Submit(ctx, e)
+				if err != nil {
+					return 0, err
+				}
+				return wait()
+			},
+		} {
+			if _, err := record(); err != nil {
+				t.Errorf("%s, %s: %v", name, how, err)
+				continue
+			}
+			got := <-arrived
+			if read, err := got.Entry.Encode(); err != nil || string(read) != string(want) || got.Lazy != (how == "submitted") {
+				t.Errorf("%s, %s: another entry arrived (%v)", name, how, err)
+			}
 		}
 	}
 }

@@ -198,6 +198,9 @@ func FuzzDecodeAgreesWithTheReference(f *testing.F) {
 			if (err == nil) != (want == nil) {
 				t.Fatalf("%T of %q with %+v: %v, the reference says %v", pair[0], b, o, err, want)
 			}
+			if _, raw := pair[0].(*json.RawMessage); raw && (Check(b, o) == nil) != (want == nil) {
+				t.Fatalf("Check of %q with %+v: %v, the reference says %v", b, o, Check(b, o), want)
+			}
 			if err == nil && !cmp.Equal(pair[0], pair[1]) {
 				t.Fatalf("%T of %q: %s", pair[0], b, cmp.Diff(pair[0], pair[1]))
 			}

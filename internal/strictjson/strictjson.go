@@ -59,6 +59,19 @@ func Decode(b []byte, v any, o Limits) error {
 	if t == nil || t.Kind() != reflect.Pointer {
 		return errors.New("json: the target must be a pointer")
 	}
+	if err := check(b, formOf(t.Elem()), o); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("json: %w", err)
+	}
+	return nil
+}
+
+// Check refuses what Decode refuses in every text, whatever it is read into.
+func Check(b []byte, o Limits) error { return check(b, anything, o) }
+
+func check(b []byte, f *form, o Limits) error {
 	if len(b) > o.bytes() {
 		return fmt.Errorf("json: %d bytes, limit %d", len(b), o.bytes())
 	}
@@ -66,14 +79,11 @@ func Decode(b []byte, v any, o Limits) error {
 		return errors.New("json: invalid UTF-8")
 	}
 	c := checker{text: text{b: b}, left: o.values(), loose: o.AllowUnknown}
-	if err := c.value(formOf(t.Elem()), o.depth()); err != nil {
+	if err := c.value(f, o.depth()); err != nil {
 		return err
 	}
 	if c.space(); c.at != len(b) {
 		return errSyntax
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("json: %w", err)
 	}
 	return nil
 }

@@ -55,26 +55,50 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // Call sends req with files and decodes the answer into reply (nil: the answer
 // has no body). The files sent stay the caller's; those returned become its own.
 func (c *Client) Call(ctx context.Context, op string, req, reply any, files ...*os.File) ([]*os.File, error) {
+	p, err := c.Begin(op, req, files...)
+	if err != nil {
+		return nil, err
+	}
+	return p.Wait(ctx, reply)
+}
+
+// A Pending is a call that has been sent. Wait is to be called once.
+type Pending struct {
+	client *Client
+	op     string
+	id     uint64
+	answer chan result
+}
+
+// Begin sends req as Call does and returns at once; requests arrive in the order
+// in which they were begun.
+func (c *Client) Begin(op string, req any, files ...*os.File) (*Pending, error) {
 	id, ch, err := c.register()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	defer c.forget(id)
 	msg, err := (&frame{ID: id, Op: op}).encode(req)
+	if err == nil {
+		err = c.conn.send(msg, files)
+	}
 	if err != nil {
+		c.forget(id)
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	if err := c.conn.send(msg, files); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	}
+	return &Pending{client: c, op: op, id: id, answer: ch}, nil
+}
+
+// Wait returns what Call does.
+func (p *Pending) Wait(ctx context.Context, reply any) ([]*os.File, error) {
+	defer p.client.forget(p.id)
 	select {
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: %w", op, ctx.Err())
-	case r, ok := <-ch:
+		return nil, fmt.Errorf("%s: %w", p.op, ctx.Err())
+	case r, ok := <-p.answer:
 		if !ok {
-			return nil, fmt.Errorf("%s: %w", op, c.failure())
+			return nil, fmt.Errorf("%s: %w", p.op, p.client.failure())
 		}
-		return r.decode(op, reply)
+		return r.decode(p.op, reply)
 	}
 }
 

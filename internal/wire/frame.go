@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"omega/internal/strictjson"
 )
@@ -27,21 +28,25 @@ type frame struct {
 // peer would take for a violation: a body can carry foreign JSON, and that must
 // cost its sender one call, not both ends the connection.
 func (f *frame) encode(body any) ([]byte, error) {
+	b := strconv.AppendUint([]byte(`{"id":`), f.ID, 10)
+	if f.Op != "" {
+		b = strictjson.AppendString(append(b, `,"op":`...), f.Op)
+	}
+	if f.Error != "" {
+		b = strictjson.AppendString(append(b, `,"error":`...), f.Error)
+	}
 	if body != nil {
-		b, err := json.Marshal(body)
+		raw, err := json.Marshal(body)
 		if err != nil {
 			return nil, fmt.Errorf("encoding body: %w", err)
 		}
-		f.Body = b
+		b = append(append(b, `,"body":`...), raw...)
 	}
-	b, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("encoding frame: %w", err)
-	}
+	b = append(b, '}')
 	if len(b) > MaxMessage {
 		return nil, ErrTooLarge
 	}
-	if err := strict(b, new(frame)); err != nil {
+	if err := strictjson.Check(b, limits()); err != nil {
 		return nil, fmt.Errorf("encoding frame: %w", err)
 	}
 	return b, nil
@@ -75,5 +80,9 @@ func Body[T any](raw json.RawMessage) (T, error) {
 // strict decodes what a peer sent. How many values a body may have is for who
 // took them from outside: here one too many would end the connection.
 func strict(raw []byte, v any) error {
-	return strictjson.Decode(raw, v, strictjson.Limits{MaxBytes: MaxMessage, MaxDepth: maxDepth, MaxValues: MaxMessage})
+	return strictjson.Decode(raw, v, limits())
+}
+
+func limits() strictjson.Limits {
+	return strictjson.Limits{MaxBytes: MaxMessage, MaxDepth: maxDepth, MaxValues: MaxMessage}
 }

@@ -475,3 +475,29 @@ func FuzzParseFrame(f *testing.F) {
 		}
 	})
 }
+
+func TestACallCanBeBegunBeforeTheLastOneIsAnswered(t *testing.T) {
+	first := make(chan struct{})
+	cl := serve(t, map[string]Handler{"echo": func(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+		if e, _ := Body[echo](body); e.Text == "first" {
+			<-first
+		}
+		return echoHandler(ctx, body, files)
+	}})
+	var calls []*Pending
+	for _, text := range []string{"first", "second"} {
+		p, err := cl.Begin("echo", echo{Text: text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, p)
+	}
+	var got echo
+	if _, err := calls[1].Wait(within(t), &got); err != nil || got.Text != "second" {
+		t.Errorf("%q, %v", got.Text, err)
+	}
+	close(first)
+	if _, err := calls[0].Wait(within(t), &got); err != nil || got.Text != "first" {
+		t.Errorf("%q, %v", got.Text, err)
+	}
+}
