@@ -39,6 +39,7 @@ type fetcher struct {
 	loader   admitter
 	policy   attest.Bytes32
 	deployed map[string]agentloader.Running // by instance, whether they still run or not
+	kinds                                   // what the policy says of how agents run
 }
 
 // admitter is the agentloader.Loader.
@@ -91,6 +92,7 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 		return nothing{}, err
 	}
 	f.policy, f.loader, f.deployed = req.PolicyDigest, loader, map[string]agentloader.Running{}
+	f.kinds = kindsOf(p.Document)
 	return nothing{}, nil
 }
 
@@ -179,6 +181,9 @@ func (f *fetcher) started() (admitter, error) {
 
 // run enters the admission and has sandboxd start the agent.
 func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted, by asker) (err error) {
+	if err := f.fits(a); err != nil {
+		return err
+	}
 	if err := f.take(a); err != nil {
 		return err
 	}
@@ -240,6 +245,8 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Limits:   agentLimits(a.Manifest.Limits),
 		Restart:  a.Manifest.Restart,
 		Serve:    a.Manifest.Serve,
+		Stdio:    a.Manifest.Server != nil,
+		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
 	}
 	for _, t := range a.Tools {
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})
@@ -285,6 +292,9 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	parts = append(parts, fmt.Appendf(nil, "%d %d %d", l.MemoryBytes, l.CPUMillis, l.Processes))
 	if r := a.Manifest.Restart; r != nil {
 		parts = append(parts, fmt.Appendf(nil, "%s %d", r.When, r.Max))
+	}
+	if s := a.Manifest.Server; s != nil {
+		parts = append(parts, []byte("server "+s.Transport))
 	}
 	return labelhash.Sum256("omega/sandbox/v1", parts...)
 }

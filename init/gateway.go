@@ -18,8 +18,9 @@ import (
 // gatewayChild is the only way out of the sandboxes: sandboxd hands it one link
 // for each, and the link is the agent's identity.
 type gatewayChild struct {
-	c   *child
-	log *wire.Client
+	c       *child
+	log     *wire.Client
+	starter *starter
 
 	mu sync.Mutex // guards what follows
 	gw *gateway.Gateway
@@ -30,11 +31,11 @@ func runGateway(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	g := &gatewayChild{c: c, log: log}
+	g := &gatewayChild{c: c, log: log, starter: newStarter()}
 	link := func(_ context.Context, req linkRequest, f []*os.File) (nothing, error) { return g.link(ctx, req, f) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1":     {opStart: handle(g.start)},
-		"sandboxd": {opLink: handleFiles(link)},
+		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
 	})
 }
 
@@ -65,6 +66,7 @@ func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, er
 		Log:          g.c.log,
 		PolicyDigest: p.Digest,
 		Now:          time.Now,
+		Starter:      g.starter,
 	})
 	return nothing{}, err
 }

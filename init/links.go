@@ -10,16 +10,20 @@ import (
 )
 
 // sandboxLinks are the socket pairs between the gateway and one sandbox: the
-// agent's way out, and, where it serves, the gateway's way in.
+// agent's way out, and, where it serves or speaks over
+// stdio, the gateway's way in.
 type sandboxLinks struct {
 	ours, theirs []*os.File
 	port         int // where the agent serves
 }
 
-func newLinks(serve *bundle.Serve) (*sandboxLinks, error) {
+func newLinks(serve *bundle.Serve, stdio bool) (*sandboxLinks, error) {
 	l, n := &sandboxLinks{}, 1
 	if serve != nil {
 		l.port, n = serve.Port, 2
+	}
+	if stdio {
+		n = 2
 	}
 	for range n {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

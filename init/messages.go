@@ -156,6 +156,8 @@ type runRequest struct {
 	Limits     agentLimits        `json:"limits"`
 	Restart    *bundle.Restart    `json:"restart,omitempty"`
 	Serve      *bundle.Serve      `json:"serve,omitempty"`
+	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
+	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }
 
 // toolSet is one MCP server's pinned tool descriptors.

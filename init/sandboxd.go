@@ -29,6 +29,7 @@ type sandboxd struct {
 	signer, log, gateway *wire.Client
 	exited               chan agentExit
 	roster               roster
+	offers               offers
 
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
@@ -50,22 +51,27 @@ func runSandboxd(ctx context.Context, c *child) error {
 	run := func(ctx2 context.Context, req runRequest, image *os.File) (nothing, error) {
 		return s.run(ctx, ctx2, req, image)
 	}
+	start := func(ctx2 context.Context, req sandboxdStart) (nothing, error) { return s.start(ctx, ctx2, req) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1":    {opStart: handle(s.start), opExits: handle(s.exits)},
+		"pid1":    {opStart: handle(start), opExits: handle(s.exits)},
 		"fetcher": {opRun: handleFile(run), opStop: handle(s.stop)},
 		"front":   {opAgents: handle(s.agents), opOutput: handle(s.output)},
 	})
 }
 
-func (s *sandboxd) start(_ context.Context, req sandboxdStart) (nothing, error) {
+func (s *sandboxd) start(life, _ context.Context, req sandboxdStart) (nothing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.runner != nil {
 		return nothing{}, errors.New("start: already started")
 	}
 	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: sandboxCgroup, Log: s.c.log})
+	if err != nil {
+		return nothing{}, err
+	}
 	s.runner, s.policy = r, req.PolicyDigest
-	return nothing{}, err
+	go s.follow(life)
+	return nothing{}, nil
 }
 
 // run starts one admitted agent: into the table, a link to the gateway, an
@@ -73,6 +79,9 @@ func (s *sandboxd) start(_ context.Context, req sandboxdStart) (nothing, error) 
 func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File) (nothing, error) {
 	if image == nil {
 		return nothing{}, errors.New("run: no image")
+	}
+	if req.OnDemand {
+		return nothing{}, s.offer(life, ctx, req, image)
 	}
 	agent, err := s.admit(ctx, req)
 	if err != nil {
@@ -117,7 +126,7 @@ func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, err
 
 // launch opens the link and starts the sandbox with one end of it.
 func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
-	pairs, err := newLinks(req.Serve)
+	pairs, err := newLinks(req.Serve, req.Stdio)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +157,7 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 		Link:     pairs.theirs[0],
 		Inbound:  pairs.inbound(),
 		Port:     pairs.port,
+		Stdio:    req.Stdio,
 	})
 }
 

@@ -28,6 +28,9 @@ func (c *checker) endpoints() {
 		} else if _, ok := c.doc.Agent(s.Bundle); !ok || s.URL != "" {
 			c.fault(at+".bundle", "%q is no agent of this document, or a url stands beside it", s.Bundle)
 		}
+		if s.Bundle != "" && len(s.Secrets) > 0 {
+			c.fault(at+".secrets", "a bundle is asked over its standard input, which has no headers")
+		}
 		c.speaker(at+".principal", s.Principal, RoleTool)
 		c.flows(at, s.Result, s.Readers, s.Secrets)
 	}

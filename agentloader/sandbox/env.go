@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -22,8 +23,12 @@ const (
 // forShim is what the shim reads beside the agent's environment.
 func (s Spec) forShim() []string {
 	out := []string{fmt.Sprintf("%s=%d", linkVariable, linkFD), fmt.Sprintf("%s=%d", gateVariable, gateFD)}
+	port := strconv.Itoa(s.Port)
+	if s.Stdio {
+		port = "stdio"
+	}
 	if s.Inbound != nil {
-		out = append(out, fmt.Sprintf("%s=%d", inboundVariable, inboundFD), fmt.Sprintf("%s=%d", portVariable, s.Port))
+		out = append(out, fmt.Sprintf("%s=%d", inboundVariable, inboundFD), portVariable+"="+port)
 	}
 	return out
 }

@@ -47,6 +47,7 @@ type Spec struct {
 	Inbound  *os.File // the same, for the gateway's requests to the agent; nil: it takes none
 	Port     int      // where the agent serves them
 	Files    []File   // that it can read beside its image
+	Stdio    bool     // its standard input and output take the place of a port
 }
 
 // Exit is how a sandbox ended.

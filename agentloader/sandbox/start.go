@@ -69,7 +69,7 @@ func (r *Runner) Prepare(ctx context.Context, spec Spec) (*Sandbox, error) {
 	if spec.Link == nil || spec.Image == "" || len(spec.Command) == 0 {
 		return nil, errors.New("sandbox needs a link, an image and a command")
 	}
-	if (spec.Inbound == nil) != (spec.Port == 0) {
+	if spec.Port != 0 && spec.Stdio || (spec.Inbound == nil) != (spec.Port == 0 && !spec.Stdio) {
 		return nil, errors.New("sandbox needs both or none of an inbound link and a port")
 	}
 	s := &Sandbox{runner: r, spec: spec, box: r.nextBox(), lines: newLastLines(),

@@ -22,10 +22,20 @@ const (
 )
 
 // takeInbound begins to hand requests of the gateway to the agent, if it takes any.
-func takeInbound() error {
+// It returns what the agent has for its standard input and output.
+func takeInbound() (stdio []*os.File, err error) {
+	own := []*os.File{os.Stdin, os.Stdout}
 	if os.Getenv(inboundVariable) == "" {
-		return nil
+		return own, nil
 	}
+	if os.Getenv(portVariable) == "stdio" {
+		return takeStdio()
+	}
+	return own, takePort()
+}
+
+// takePort is takeInbound for an agent that serves on a port.
+func takePort() error {
 	port, err := strconv.ParseUint(os.Getenv(portVariable), 10, 16)
 	if err != nil || port == 0 {
 		return fmt.Errorf("%s is %q", portVariable, os.Getenv(portVariable))

@@ -17,6 +17,12 @@ import (
 // calling returns the gateway's end of an inbound link that the shim serves.
 func calling(t *testing.T, agent string) *http.Client {
 	t.Helper()
+	return asking(t, inbound(agent))
+}
+
+// asking is calling, with what answers at the shim's end.
+func asking(t *testing.T, h http.Handler) *http.Client {
+	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +35,7 @@ func calling(t *testing.T, agent string) *http.Client {
 		}
 		f.Close()
 	}
-	serveInbound(ends[1], inbound(agent))
+	serveInbound(ends[1], h)
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return ends[0], nil }}
@@ -97,16 +103,16 @@ func TestAnAgentThatJustStartsIsWaitedFor(t *testing.T) {
 
 func TestABadInboundLinkIsRefused(t *testing.T) {
 	for _, tt := range []struct{ fd, port string }{
-		{"x", "8000"}, {"1", "8000"}, {"999", "8000"}, {"9", ""}, {"9", "0"}, {"9", "70000"}, {"9", "-1"},
+		{"x", "8000"}, {"1", "8000"}, {"999", "8000"}, {"9", ""}, {"9", "0"}, {"9", "70000"}, {"9", "-1"}, {"x", "stdio"}, {"999", "stdio"},
 	} {
 		t.Setenv(inboundVariable, tt.fd)
 		t.Setenv(portVariable, tt.port)
-		if err := takeInbound(); err == nil {
+		if _, err := takeInbound(); err == nil {
 			t.Errorf("descriptor %q and port %q were taken", tt.fd, tt.port)
 		}
 	}
 	t.Setenv(inboundVariable, "")
-	if err := takeInbound(); err != nil {
+	if _, err := takeInbound(); err != nil {
 		t.Errorf("no inbound link at all: %v", err)
 	}
 }

@@ -50,7 +50,8 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failed, fmt.Errorf("link: %w", err)
 	}
-	if err := takeInbound(); err != nil {
+	stdio, err := takeInbound()
+	if err != nil {
 		return failed, fmt.Errorf("inbound link: %w", err)
 	}
 	gateway, err := connect(link)
@@ -73,7 +74,7 @@ func run(args []string) (int, error) {
 	if err := trust(gateway); err != nil {
 		fmt.Fprintln(os.Stderr, "shim: the web's certificates:", err)
 	}
-	return supervise(args[1:])
+	return supervise(args[1:], stdio)
 }
 
 // take turns a passed descriptor into a connection and hides it from the agent.
@@ -92,7 +93,7 @@ func take(variable string) (net.Conn, error) {
 }
 
 // supervise starts the command, hands signals on, reaps orphans, and returns the command's exit code.
-func supervise(command []string) (int, error) {
+func supervise(command []string, stdio []*os.File) (int, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return failed, err
@@ -101,11 +102,12 @@ func supervise(command []string) (int, error) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	p, err := os.StartProcess(path, command, &os.ProcAttr{
 		Env:   os.Environ(),
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: append(stdio, os.Stderr),
 	})
 	if err != nil {
 		return failed, err
 	}
+	closeOwn(stdio)
 	go func() {
 		for s := range signals {
 			_ = p.Signal(s)

@@ -17,7 +17,7 @@ import (
 // tests' own process must not.
 func TestMain(m *testing.M) {
 	if os.Getenv("SHIM_PLAYS") != "" {
-		code, err := supervise(strings.Fields(os.Getenv("SHIM_PLAYS")))
+		code, err := supervise(strings.Fields(os.Getenv("SHIM_PLAYS")), []*os.File{os.Stdin, os.Stdout})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}

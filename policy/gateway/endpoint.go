@@ -27,8 +27,11 @@ const (
 // what the server offered last, and the sessions with it.
 type endpoint struct {
 	policy.Server
-	link *link
-	pins map[string]pin
+	link   *link
+	pins   map[string]pin
+	client *http.Client
+	stdio  *stdio         // of a server that is a bundle
+	bundle *bundledServer // the same
 
 	mu       sync.Mutex // guards what follows
 	offered  map[string]pin
@@ -55,13 +58,13 @@ func (l *link) newEndpoint(s policy.Server, pins map[string]pin) *endpoint {
 		sessions: map[string]*session{}, asked: map[string]question{},
 		wanted: map[string]string{}, states: map[[32]byte]bool{},
 	}
+	e.connect()
 	e.base, e.newest = e.newSession(rev2025, nil), e.newSession(rev2026, nil)
 	return e
 }
 
 func (e *endpoint) newSession(prefer string, caps map[string]any) *session {
-	g := e.link.g
-	return &session{endpoint: e, client: g.clients["server "+e.Name], timeout: g.cfg.Timeout, prefer: prefer, caps: caps}
+	return &session{endpoint: e, client: e.client, timeout: e.link.g.cfg.Timeout, prefer: prefer, caps: caps}
 }
 
 // open makes a session for an agent and gives it a name.

@@ -120,7 +120,8 @@ type world struct {
 	agent    gateway.Agent
 	gw       *gateway.Gateway
 	client   *http.Client
-	buffer   int // of a stream at the agent's end; 0 is the library's
+	house    *house // where servers that are bundles run
+	buffer   int    // of a stream at the agent's end; 0 is the library's
 }
 
 // measured is the test policy and its decider, which keeps nothing between

@@ -58,6 +58,8 @@ type Config struct {
 	// Secret gives the value of a secret that the policy names. It is asked for
 	// each request, so it keeps what it fetched; nil has none.
 	Secret func(name string) ([]byte, error)
+	// Starter starts what is needed for one agent or session alone; nil: nothing is.
+	Starter Starter
 }
 
 // Agent is who speaks on a link.
@@ -89,6 +91,7 @@ type Gateway struct {
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
+	offers map[string]string // admitted instances that are started when they are wanted, by agent
 }
 
 // state is what an instance did; it outlives a link.
@@ -115,9 +118,11 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, room: room{agents: map[string]int{}}}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, room: room{agents: map[string]int{}}}
 	for _, s := range cfg.Document.Servers {
-		g.addClient("server "+s.Name, s.Private, true)
+		if s.Bundle == "" {
+			g.addClient("server "+s.Name, s.Private, true)
+		}
 	}
 	for _, m := range cfg.Document.Models {
 		g.addClient("model "+m.Name, m.Private, true)
@@ -178,6 +183,7 @@ func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) err
 	err = srv.Serve(listener)
 	_ = srv.Close()
 	l.wait()
+	l.endServers()
 	if errors.Is(err, io.EOF) || errors.Is(err, http.ErrServerClosed) {
 		return ctx.Err()
 	}

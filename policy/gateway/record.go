@@ -134,7 +134,7 @@ func (i *intent) settle(ctx context.Context, r result) error {
 // ended keeps what an answer means and makes the entry of it.
 func (i *intent) ended(r result) (provenance.Entry, error) {
 	if r.Status != "refused" {
-		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body})
+		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body, Labels: i.link.carried(i.input)})
 	}
 	e := i.link.entry(provenance.KindOutcome, i.input.Action, i.input.Resource)
 	raw, err := strictjson.Canonical(r)

@@ -238,6 +238,8 @@ func outward(err error) string {
 		return "its answer is too long"
 	case errors.Is(err, errResting):
 		return "it failed repeatedly and is left alone for some seconds"
+	case errors.Is(err, errNotOffered):
+		return "its bundle is not deployed on this platform"
 	case errors.Is(err, errSecret):
 		return "a secret that it needs is not available"
 	case errors.Is(err, errLeak):

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"omega/agentloader"
+	"omega/policy"
+)
+
+// kinds is what the policy says of how agents run, by their names.
+type kinds struct {
+	servers map[string]bool // they are MCP servers in a sandbox
+	clean   map[string]bool // each session has a sandbox of its own
+}
+
+func kindsOf(d *policy.Document) kinds {
+	k := kinds{servers: map[string]bool{}, clean: map[string]bool{}}
+	for _, s := range d.Servers {
+		if s.Bundle != "" {
+			k.servers[s.Bundle] = true
+		}
+	}
+	for _, a := range d.Agents {
+		k.clean[a.Name] = a.Sessions == "clean"
+	}
+	return k
+}
+
+// fits holds what a bundle says it is against what the policy says.
+func (k kinds) fits(a *agentloader.Admitted) error {
+	switch speaks := a.Manifest.Server != nil; {
+	case speaks && !k.servers[a.Name]:
+		return fmt.Errorf("the bundle is an MCP server, and the policy names no server with bundle: %s", a.Name)
+	case !speaks && k.servers[a.Name]:
+		return fmt.Errorf("the policy takes %s for an MCP server, and the bundle's manifest has no server", a.Name)
+	}
+	return nil
+}

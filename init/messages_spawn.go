@@ -1,0 +1,37 @@
+package main
+
+// What is started when somebody needs it: MCP servers that are bundles, one for
+// each agent, and agents whose policy wants a sandbox for each session. The
+// gateway knows when; sandboxd, which starts them, asks it.
+
+// Operations from sandboxd to the gateway.
+const (
+	opOffer   = "offer"   // an admitted bundle that is started when it is wanted
+	opOrders  = "orders"  // waits until the gateway wants something started or ended
+	opOrdered = "ordered" // what came of one order
+)
+
+// offerRequest names an admitted bundle that orders may name.
+type offerRequest struct {
+	Instance string `json:"instance"` // as it was deployed
+	Name     string `json:"name"`     // of the agent
+}
+
+// order is what the gateway wants.
+type order struct {
+	ID       uint64 `json:"id"`       // 0: nobody waits for what comes of it
+	Offer    string `json:"offer"`    // the deployed instance whose bundle it is
+	Instance string `json:"instance"` // of the sandbox
+	Stop     bool   `json:"stop,omitempty"`
+}
+
+// ordersReply answers opOrders; there is at least one.
+type ordersReply struct {
+	Orders []order `json:"orders"`
+}
+
+// orderedRequest says what came of an order: nothing, or why it was not done.
+type orderedRequest struct {
+	ID    uint64 `json:"id"`
+	Error string `json:"error,omitempty"`
+}
