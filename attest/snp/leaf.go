@@ -35,45 +35,44 @@ type leafClaims struct {
 func checkLeaf(r *Report, line *productLine, leaf *x509.Certificate) error {
 	c, err := parseLeaf(leaf)
 	if err != nil {
-		return err
+		return refuse(PartCertificate, "%s certificate: %v", r.SigningKey, err)
 	}
 	if !slices.ContainsFunc(line.names, func(n string) bool { return c.product == n || strings.HasPrefix(c.product, n+"-") }) {
-		return fmt.Errorf("product name %q under the root of %s", c.product, line.product)
+		return but(PartCertificate, "the certificate's product name", fmt.Sprintf("%q", c.product), fmt.Sprintf("one of %q", line.names))
 	}
 	if r.Version >= 3 && !line.has(r.Family, r.Model) {
-		return fmt.Errorf("CPU family %#x model %#x is not %s", r.Family, r.Model, line.product)
+		return but(PartCertificate, fmt.Sprintf("the report's CPU is not %s", line.product), fmt.Sprintf("family %#x model %#x", r.Family, r.Model), line.cpus())
 	}
 	tcb, err := c.tcbVersion(line)
 	if err != nil {
-		return err
+		return refuse(PartCertificate, "%s certificate: %v", r.SigningKey, err)
 	}
 	if tcb != r.ReportedTCB {
-		return fmt.Errorf("TCB %s, the report has REPORTED_TCB %s", tcb, r.ReportedTCB)
+		return but(PartCertificate, "the certificate is for another TCB", tcb, fmt.Sprintf("%s, the report's REPORTED_TCB", r.ReportedTCB))
 	}
 	switch r.SigningKey {
 	case VCEK:
 		return c.checkChip(r, line)
 	case VLEK:
 		if c.hwid != nil || c.csp == "" {
-			return errors.New("not bound to a cloud provider")
+			return refuse(PartCertificate, "VLEK certificate: not bound to a cloud provider")
 		}
 		return nil
 	}
-	return fmt.Errorf("%s is not known", r.SigningKey)
+	return refuse(PartCertificate, "%s is not known", r.SigningKey)
 }
 
+// checkChip: a host may hide CHIP_ID (MASK_CHIP_ID of the SNP ABI). The
+// signature then still names the chip, by its certificate.
 func (c *leafClaims) checkChip(r *Report, line *productLine) error {
 	if r.MaskChipKey {
-		return errors.New("the report's key is masked")
+		return refuse(PartCertificate, "the report's key is masked: nobody signed it")
 	}
-	if len(c.hwid) != line.hwid || c.csp != "" {
-		return fmt.Errorf("HWID of %d bytes, want %d", len(c.hwid), line.hwid)
+	if len(c.hwid) != line.hwid || c.csp != "" || bytes.Equal(c.hwid, make([]byte, line.hwid)) {
+		return but(PartCertificate, "the certificate's HWID", fmt.Sprintf("%x", c.hwid), fmt.Sprintf("%d bytes of a chip", line.hwid))
 	}
-	if r.ChipID == ([64]byte{}) {
-		return errors.New("the report hides its CHIP_ID, so it cannot be bound to a chip")
-	}
-	if !bytes.Equal(append(bytes.Clone(c.hwid), make([]byte, 64-line.hwid)...), r.ChipID[:]) {
-		return errors.New("HWID is not the report's CHIP_ID")
+	if id := append(bytes.Clone(c.hwid), make([]byte, 64-line.hwid)...); r.ChipID != [64]byte{} && !bytes.Equal(id, r.ChipID[:]) {
+		return but(PartCertificate, "the certificate is another chip's", fmt.Sprintf("HWID %x", c.hwid), fmt.Sprintf("%x, the report's CHIP_ID", r.ChipID))
 	}
 	return nil
 }

@@ -72,6 +72,15 @@ func (l *productLine) has(family, model byte) bool {
 	return false
 }
 
+// cpus says which CPUs belong to the product.
+func (l *productLine) cpus() string {
+	var models []string
+	for _, m := range l.models {
+		models = append(models, fmt.Sprintf("%#x to %#x", m[0], m[1]))
+	}
+	return fmt.Sprintf("family %#x, models %s", l.family, strings.Join(models, ", "))
+}
+
 // TCB is a TCB_VERSION: eight security version numbers, laid out by product.
 type TCB uint64
 

@@ -6,12 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/sha512"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/big"
 	"time"
-
-	"omega/attest"
 )
 
 // Chain is the certificates that a report came with. Intermediate may be nil
@@ -32,24 +29,49 @@ type Verified struct {
 	Expires time.Time
 }
 
-// Verify checks a raw report against one of the roots at a point in time: the
-// chain, the report's signature, and that the report and the certificate speak
-// of the same chip at the same TCB. Errors are attest.ErrSignature.
-func Verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, error) {
-	v, err := verify(raw, chain, roots, now)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", attest.ErrSignature, err)
+// NewChain takes a chain from certificates in any order, as they come together
+// in one file or several. One that is not of the chain is refused.
+func NewChain(certs []*x509.Certificate) (Chain, error) {
+	var c Chain
+	for _, cert := range certs {
+		if n := cert.Subject.CommonName; n == "SEV-"+VCEK.String() || n == "SEV-"+VLEK.String() {
+			if c.Leaf != nil && !c.Leaf.Equal(cert) {
+				return c, refuse(PartChain, "certificates of two signing keys")
+			}
+			c.Leaf = cert
+		}
 	}
-	return v, nil
+	if c.Leaf == nil {
+		return c, refuse(PartChain, "no certificate of a VCEK or VLEK is among those given")
+	}
+	for _, cert := range certs {
+		place := &c.Intermediate
+		switch {
+		case cert.Equal(c.Leaf):
+			continue
+		case bytes.Equal(cert.RawSubject, cert.RawIssuer):
+			place = &c.ARK
+		case !bytes.Equal(cert.RawSubject, c.Leaf.RawIssuer):
+			return c, but(PartChain, "a certificate is not of this chain", fmt.Sprintf("%q", cert.Subject.CommonName), fmt.Sprintf("%q", c.Leaf.Issuer.CommonName))
+		}
+		if *place != nil && !(*place).Equal(cert) {
+			return c, refuse(PartChain, "two certificates of %q", cert.Subject.CommonName)
+		}
+		*place = cert
+	}
+	return c, nil
 }
 
-func verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, error) {
+// Verify checks a raw report against one of the roots at a point in time: the
+// chain, the report's signature, and that the report and the certificate speak
+// of the same chip at the same TCB. Errors are a Refusal.
+func Verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, error) {
 	report, err := ParseReport(raw)
 	if err != nil {
-		return nil, err
+		return nil, refusal(PartReport, err)
 	}
 	if chain.Leaf == nil {
-		return nil, fmt.Errorf("no %s certificate", report.SigningKey)
+		return nil, refuse(PartChain, "no %s certificate", report.SigningKey)
 	}
 	root, err := chain.root(roots)
 	if err != nil {
@@ -57,7 +79,7 @@ func verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, er
 	}
 	line, err := lineOf(root.Product)
 	if err != nil {
-		return nil, err
+		return nil, refusal(PartChain, err)
 	}
 	middle, err := chain.intermediate(root)
 	if err != nil {
@@ -68,11 +90,11 @@ func verify(raw []byte, chain Chain, roots []Root, now time.Time) (*Verified, er
 	}
 	if chain.CRL != nil {
 		if err := chain.CRL.check(root.ARK, middle, chain.Leaf, now); err != nil {
-			return nil, err
+			return nil, refusal(PartRevocation, err)
 		}
 	}
 	if err := checkLeaf(report, line, chain.Leaf); err != nil {
-		return nil, fmt.Errorf("%s certificate: %w", report.SigningKey, err)
+		return nil, err
 	}
 	if err := checkSignature(raw, report, chain.Leaf); err != nil {
 		return nil, err
@@ -96,12 +118,12 @@ func (c *Chain) root(roots []Root) (*Root, error) {
 				continue
 			}
 			if c.ARK != nil && !c.ARK.Equal(r.ARK) {
-				return nil, fmt.Errorf("ARK %q is not the trusted root", c.ARK.Subject.CommonName)
+				return nil, but(PartChain, "the root that came with the chain is not the trusted one", fmt.Sprintf("%q", c.ARK.Subject.CommonName), fmt.Sprintf("%q, the pinned key", r.ARK.Subject.CommonName))
 			}
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("issuer %q leads to no trusted root", c.Leaf.Issuer.CommonName)
+	return nil, refuse(PartChain, "issuer %q leads to no trusted root", c.Leaf.Issuer.CommonName)
 }
 
 func (c *Chain) intermediate(r *Root) (*x509.Certificate, error) {
@@ -113,7 +135,7 @@ func (c *Chain) intermediate(r *Root) (*x509.Certificate, error) {
 			return m, nil
 		}
 	}
-	return nil, fmt.Errorf("no certificate of %q", c.Leaf.Issuer.CommonName)
+	return nil, refuse(PartChain, "no certificate of %q", c.Leaf.Issuer.CommonName)
 }
 
 // checkChain verifies ARK -> ASK or ASVK -> leaf, names included: AMD's root
@@ -128,22 +150,22 @@ func checkChain(p Product, kind SigningKey, leaf, middle, ark *x509.Certificate,
 		{middle, ark, names[kind]},
 		{leaf, middle, "SEV-" + kind.String()},
 	} {
-		if c.cert.Subject.CommonName != c.name {
-			return fmt.Errorf("certificate of %q, want %q", c.cert.Subject.CommonName, c.name)
+		if found := c.cert.Subject.CommonName; found != c.name {
+			return but(PartChain, "a certificate is another's", fmt.Sprintf("%q", found), fmt.Sprintf("%q", c.name))
 		}
 		if now.Before(c.cert.NotBefore) || now.After(c.cert.NotAfter) {
-			return fmt.Errorf("certificate of %q is valid from %s to %s, not at %s", c.name,
-				c.cert.NotBefore.Format(time.DateOnly), c.cert.NotAfter.Format(time.DateOnly), now.UTC().Format(time.RFC3339))
+			return but(PartExpiry, fmt.Sprintf("certificate of %q is not valid at the time", c.name), now.UTC().Format(time.RFC3339),
+				fmt.Sprintf("a time from %s to %s", c.cert.NotBefore.Format(time.DateOnly), c.cert.NotAfter.Format(time.DateOnly)))
 		}
 		// RSA-PSS with SHA-384 is all that AMD uses (publication 57230).
 		if c.cert.SignatureAlgorithm != x509.SHA384WithRSAPSS {
-			return fmt.Errorf("certificate of %q: signature algorithm %s", c.name, c.cert.SignatureAlgorithm)
+			return but(PartChain, fmt.Sprintf("certificate of %q: signature algorithm", c.name), c.cert.SignatureAlgorithm, x509.SHA384WithRSAPSS)
 		}
 		if !bytes.Equal(c.cert.RawIssuer, c.parent.RawSubject) {
-			return fmt.Errorf("certificate of %q is issued by %q", c.name, c.cert.Issuer.CommonName)
+			return but(PartChain, fmt.Sprintf("certificate of %q: issuer", c.name), fmt.Sprintf("%q", c.cert.Issuer.CommonName), fmt.Sprintf("%q", c.parent.Subject.CommonName))
 		}
 		if err := c.cert.CheckSignatureFrom(c.parent); err != nil {
-			return fmt.Errorf("certificate of %q: %w", c.name, err)
+			return refuse(PartChain, "certificate of %q: %v", c.name, err)
 		}
 	}
 	return nil
@@ -152,11 +174,11 @@ func checkChain(p Product, kind SigningKey, leaf, middle, ark *x509.Certificate,
 func checkSignature(raw []byte, r *Report, leaf *x509.Certificate) error {
 	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P384() {
-		return errors.New("signing key is not on P-384")
+		return refuse(PartCertificate, "signing key is not on P-384")
 	}
 	sum := sha512.Sum384(raw[:SignedSize])
 	if !ecdsa.Verify(key, sum[:], number(r.R), number(r.S)) {
-		return errors.New("signature of the report is not valid")
+		return refuse(PartSignature, "signature of the report is not valid under the key of the certificate")
 	}
 	return nil
 }

@@ -89,7 +89,11 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	a := &appraisal{p: p, sent: e, ids: ids{}, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
 	a.e = p.Known.fill(e, a.ids)
 	if err := a.authenticate(); err != nil {
-		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
+		c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
+		if r := new(snp.Refusal); errors.As(err, &r) {
+			c.Words, c.Expected, c.Found = r.Words, r.Expected, r.Found
+		}
+		a.add(c)
 		return &a.result, err
 	}
 	if a.report != nil {
@@ -188,6 +192,9 @@ func (a *appraisal) authenticate() error {
 	}
 	a.report, a.hostData = a.verified.Report, a.verified.Report.HostData
 	a.add(a.signed())
+	if a.report.ChipID == [64]byte{} {
+		a.say("chip", "the host hides which chip it is (CHIP_ID); the certificate's key is a chip's of AMD's all the same")
+	}
 	return nil
 }
 

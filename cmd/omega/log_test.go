@@ -155,7 +155,11 @@ func omega(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	e := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &words}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return e.main(ctx, args), out.String(), words.String()
+	code = e.main(ctx, args)
+	if refused := code == exitSignature || code == exitCollateral || code == exitMismatch; refused && args[0] == "verify" && strings.Count(words.String(), "next: ") != 1 {
+		t.Errorf("omega %q: the refusal does not say once what to do next: %s", args, words.String())
+	}
+	return code, out.String(), words.String()
 }
 
 // auditorFile writes the auditor's private key as keygen would.

@@ -100,7 +100,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 			return out
 		}
 	}
-	return err
+	return advised(err)
 }
 
 // flags are those of every verb that verifies a platform.
@@ -278,7 +278,23 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	}
 	c, err := snp.ParseCertificate(b)
 	if err != nil {
-		return nil, exit(exitSignature, fmt.Errorf("%s: %w", path, err))
+		return nil, exit(exitSignature, fmt.Errorf("%s: %w; next: %s", path, err, certificateStep))
+	}
+	return c, nil
+}
+
+// certificateStep is what can be done about a file that is no certificate.
+const certificateStep = "give a certificate in DER, or in PEM with nothing around it, as it was downloaded"
+
+// readCertificates reads one certificate or, in PEM, several.
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	b, err := readBounded(path, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	c, err := snp.ParseCertificates(b)
+	if err != nil {
+		return nil, exit(exitSignature, fmt.Errorf("%s: %w; next: %s", path, err, certificateStep))
 	}
 	return c, nil
 }

@@ -47,13 +47,53 @@ func runVerifyGPU(e *env, args []string) error {
 	}
 	params, ev, err := o.read()
 	if err != nil {
-		return gpuExit(err)
+		return gpuAdvised(err)
 	}
 	result, err := evidence.Appraise(ev, params)
+	for i := range result.Checks {
+		if c := &result.Checks[i]; c.Status == evidence.Failed {
+			c.Next = gpuStep(err)
+		}
+	}
 	if out := printGPU(e.Stdout, result, *asJSON); out != nil {
 		return out
 	}
-	return gpuExit(err)
+	return gpuAdvised(err)
+}
+
+// gpuSteps are what can be done about GPU evidence that is refused, by the class
+// of the refusal; the first that fits.
+var gpuSteps = []struct {
+	reason error
+	step   string
+}{
+	{evidence.ErrMismatch, "give the nonce that it was asked with, and the RIMs of this driver and VBIOS; if values still differ, rely on nothing that this GPU does"},
+	{evidence.ErrStale, "get newer OCSP responses for the GPU's certificates from NVIDIA's service, and give each with --ocsp"},
+	{evidence.ErrCollateral, "give the GPU's certificates with --chain, and the RIMs of its driver and of its VBIOS, from NVIDIA's RIM service, with --rim"},
+	{evidence.ErrExpired, "give --at a time at which the signers' certificates were valid, for an old report; else get RIMs and certificates anew"},
+	{evidence.ErrRevoked, "rely on nothing that this GPU does: NVIDIA has revoked a certificate of its chain"},
+	{evidence.ErrHold, "ask NVIDIA about this GPU: a certificate of its chain is on hold"},
+	{evidence.ErrChain, "take certificates and RIMs as NVIDIA signed them, the GPU's leaf first and the root last"},
+	{evidence.ErrSignature, "take report, certificates and RIMs anew and unchanged: one of them is not what was signed"},
+	{evidence.ErrFormat, "take the file as NVIDIA's tools write it: the report as bytes or hex with the request before it, the chain as PEM, a RIM as XML"},
+}
+
+// gpuStep is never empty.
+func gpuStep(err error) string {
+	for _, s := range gpuSteps {
+		if errors.Is(err, s.reason) {
+			return s.step
+		}
+	}
+	return "see that the files are those of one GPU"
+}
+
+// gpuAdvised gives a refusal its exit code and what to do next.
+func gpuAdvised(err error) error {
+	if code := exitCode(gpuExit(err)); code == exitOK || code == exitUsage {
+		return err
+	}
+	return gpuExit(fmt.Errorf("%w; next: %s", err, gpuStep(err)))
 }
 
 func appendTo(list *[]string) func(string) error {
@@ -162,7 +202,7 @@ func printGPU(w io.Writer, r *evidence.Result, asJSON bool) error {
 	}
 	var checks []attest.Check
 	for _, c := range r.Checks {
-		checks = append(checks, attest.Check{Name: c.Name, Status: c.Status, Expected: c.Expected, Found: c.Found, Words: c.Words})
+		checks = append(checks, attest.Check{Name: c.Name, Status: c.Status, Expected: c.Expected, Found: c.Found, Words: c.Words, Next: c.Next})
 	}
 	printChecks(w, checks)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"omega/attest"
+	"omega/attest/snp"
 	"omega/attest/verifier"
 )
 
@@ -48,6 +49,17 @@ var nextSteps = map[string]string{
 	"invocation":        "ask for the statement again, and for evidence of the boot that it is of",
 }
 
+// refusalSteps are what can be done about a report that does not verify, by the
+// part that is refused.
+var refusalSteps = map[string]string{
+	snp.PartReport:      "take the 1184 bytes of the report as the secure processor gave them, without the driver's header, and not as text",
+	snp.PartChain:       "take the certificates from AMD's key distribution service, for this product; with an emulated PSP, name its root with --allow-emulated",
+	snp.PartExpiry:      "see that the clock here is right, and give --at the time of an old report; else get the chip's certificate anew",
+	snp.PartRevocation:  "get AMD's newest list; where it names a certificate of the chain, rely on nothing below that: have the platform moved to another machine",
+	snp.PartCertificate: "get the certificate of this very chip (CHIP_ID), at this TCB (REPORTED_TCB), from AMD's key distribution service, or the VLEK's from the cloud",
+	snp.PartSignature:   "rely on nothing in it: the report was changed, or the certificate is another chip's; take both anew from one machine",
+}
+
 // nextStep is never empty.
 func nextStep(name string) string {
 	if strings.HasPrefix(name, "agent ") {
@@ -71,15 +83,45 @@ func advise(checks []attest.Check, refusal error) error {
 			continue
 		}
 		c.Next = nextStep(c.Name)
-		if c.Name == "signature" && errors.Is(refusal, verifier.ErrEmulated) {
-			c.Next = trialStep
+		if c.Name == "signature" {
+			c.Next = signatureStep(refusal)
 		}
 		if first == "" {
 			first = c.Next
 		}
 	}
-	if refusal == nil || first == "" {
+	if refusal == nil || first == "" || strings.Contains(refusal.Error(), "; next: ") {
 		return refusal
 	}
 	return fmt.Errorf("%w; next: %s", refusal, first)
+}
+
+// signatureStep is what to do where nobody can be said to have signed.
+func signatureStep(refusal error) string {
+	r := new(snp.Refusal)
+	switch {
+	case errors.Is(refusal, verifier.ErrEmulated):
+		return trialStep
+	case errors.Is(refusal, attest.ErrCollateral):
+		return nextSteps["collateral"]
+	case errors.As(refusal, &r):
+		return refusalSteps[r.Part]
+	}
+	return nextSteps["signature"]
+}
+
+// classSteps are for refusals that are about no check, by their exit code.
+var classSteps = map[int]string{
+	exitSignature:  "send it nothing; get what is named here anew from who made it, and see that the clock here is right",
+	exitCollateral: "get the file that is named here, or let it be fetched, and give it by the flag that takes it",
+	exitMismatch:   "send it nothing; see that platform, manifest and what you asked for belong together",
+}
+
+// advised gives a refusal that does not say what to do next its class's step.
+func advised(err error) error {
+	code := exitCode(err)
+	if err == nil || classSteps[code] == "" || strings.Contains(err.Error(), "next: ") {
+		return err
+	}
+	return exit(code, fmt.Errorf("%w; next: %s", err, classSteps[code]))
 }

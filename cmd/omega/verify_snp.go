@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,11 +25,12 @@ type snpOptions struct {
 
 // snpOutcome is what `omega verify snp` prints.
 type snpOutcome struct {
-	Verdict string         `json:"verdict"`
-	Product snp.Product    `json:"product"`
-	Expires time.Time      `json:"certificates_expire"`
-	Report  snpFields      `json:"report"`
-	TCB     map[string]int `json:"reported_tcb_parts"`
+	Verdict string `json:"verdict"`
+	// What follows is nothing where nobody is known to have signed.
+	Product snp.Product    `json:"product,omitempty"`
+	Expires time.Time      `json:"certificates_expire,omitzero"`
+	Report  *snpFields     `json:"report,omitempty"`
+	TCB     map[string]int `json:"reported_tcb_parts,omitempty"`
 	Checks  []attest.Check `json:"checks"`
 }
 
@@ -81,7 +83,7 @@ func runVerifySNP(e *env, args []string) error {
 			return err
 		}
 	}
-	return verifyExit(err)
+	return advised(verifyExit(err))
 }
 
 func verifySNP(o snpOptions) (*snpOutcome, error) {
@@ -96,6 +98,9 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 		}
 	}
 	chain, err := o.chain()
+	if refused := new(snp.Refusal); errors.As(err, &refused) {
+		return refusedSNP(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +110,10 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 	}
 	v, err := snp.Verify(raw, chain, roots, now)
 	if err != nil {
-		return nil, fmt.Errorf("%w; next: take report and certificate from one machine, unchanged, and see that the clock or --at is right", err)
+		return refusedSNP(err)
 	}
-	out := &snpOutcome{Verdict: attest.VerdictVerified, Product: v.Product, Expires: v.Expires, Report: fieldsOf(v.Report), TCB: map[string]int{}}
+	fields := fieldsOf(v.Report)
+	out := &snpOutcome{Verdict: attest.VerdictVerified, Product: v.Product, Expires: v.Expires, Report: &fields, TCB: map[string]int{}}
 	if o.Emulated != "" {
 		out.Verdict = attest.VerdictEmulated
 	}
@@ -121,7 +127,18 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 	return out, o.appraise(out, v)
 }
 
-// chain reads the certificates. One that is not there is missing collateral.
+// refusedSNP is the outcome of a report that does not verify.
+func refusedSNP(err error) (*snpOutcome, error) {
+	c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
+	if r := new(snp.Refusal); errors.As(err, &r) {
+		c.Words, c.Expected, c.Found = r.Words, r.Expected, r.Found
+	}
+	out := &snpOutcome{Verdict: attest.VerdictRefused, Checks: []attest.Check{c}}
+	return out, advise(out.Checks, err)
+}
+
+// chain reads the certificates, one or several in each file. One that is not
+// there is missing collateral.
 func (o *snpOptions) chain() (c snp.Chain, err error) {
 	leaf := o.VCEK
 	if leaf == "" {
@@ -133,16 +150,24 @@ func (o *snpOptions) chain() (c snp.Chain, err error) {
 	if o.VCEK != "" && o.VLEK != "" {
 		return c, errors.New("--vcek and --vlek: a report has one signing key")
 	}
-	if c.Leaf, err = readCertificate(leaf); err == nil && o.ASK != "" {
-		c.Intermediate, err = readCertificate(o.ASK)
+	var all []*x509.Certificate
+	for _, path := range []string{leaf, o.ASK, o.ARK} {
+		if path == "" {
+			continue
+		}
+		certs, err := readCertificates(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", attest.ErrCollateral, err)
+		}
+		if err != nil {
+			return c, err
+		}
+		all = append(all, certs...)
 	}
-	if err == nil && o.ARK != "" {
-		c.ARK, err = readCertificate(o.ARK)
+	if c, err = snp.NewChain(all); err != nil {
+		return c, err
 	}
-	if err == nil {
-		c.CRL, err = readCRL(o.CRL)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if c.CRL, err = readCRL(o.CRL); errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", attest.ErrCollateral, err)
 	}
 	return c, err
@@ -204,7 +229,12 @@ func (o *snpOutcome) print(w io.Writer, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(o)
 	}
-	r := &o.Report
+	r := o.Report
+	if r == nil {
+		fmt.Fprintf(w, "%s\n", strings.ToUpper(o.Verdict))
+		printChecks(w, o.Checks)
+		return nil
+	}
 	fmt.Fprintf(w, "%s: report version %d of %s, signed by a %s\n", strings.ToUpper(o.Verdict), r.Version, o.Product, r.SigningKey)
 	for _, f := range []struct {
 		name  string

@@ -22,6 +22,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -343,6 +344,11 @@ func TestARawReportGivesTheExitCodesOfTheContract(t *testing.T) {
 	writeTestFile(t, policy, []byte(`{"version":"omega/snp-policy/v1"}`))
 	strict := filepath.Join(t.TempDir(), "strict.json")
 	writeTestFile(t, strict, []byte(`{"version":"omega/snp-policy/v1","vmpl":1}`))
+	pem := func(product, part string) []byte { return vectors.Read(t, "snp", product, product+"_"+part+".pem") }
+	bundle, authorities, twoKeys := filepath.Join(t.TempDir(), "bundle"), filepath.Join(t.TempDir(), "authorities"), filepath.Join(t.TempDir(), "keys")
+	writeTestFile(t, bundle, slices.Concat(pem("turin", "ark"), pem("turin", "vcek"), pem("turin", "ask")))
+	writeTestFile(t, authorities, slices.Concat(pem("turin", "ask"), pem("turin", "ark")))
+	writeTestFile(t, twoKeys, slices.Concat(pem("turin", "vcek"), pem("milan", "vcek")))
 	at := "2026-06-01T00:00:00Z"
 	tests := []struct {
 		name string
@@ -351,6 +357,12 @@ func TestARawReportGivesTheExitCodesOfTheContract(t *testing.T) {
 	}{
 		{"AMD's roots by default", []string{"--report", report, "--vcek", vcek, "--at", at}, exitOK},
 		{"the whole chain", []string{"--report", report, "--vcek", vcek, "--at", at, "--ask", filepath.Join(dir, "snp", "turin", "turin_ask.pem"), "--ark", filepath.Join(dir, "snp", "turin", "turin_ark.pem")}, exitOK},
+		{"the whole chain in one file, in any order", []string{"--report", report, "--vcek", bundle, "--at", at}, exitOK},
+		{"key and chain apart", []string{"--report", report, "--vcek", vcek, "--ask", authorities, "--at", at}, exitOK},
+		{"only the chain's upper part", []string{"--report", report, "--vcek", authorities, "--at", at}, exitSignature},
+		{"another chain beside it", []string{"--report", report, "--vcek", vcek, "--ask", filepath.Join(dir, "snp", "milan", "milan_ask.pem"), "--at", at}, exitSignature},
+		{"two keys in one file", []string{"--report", report, "--vcek", twoKeys, "--at", at}, exitSignature},
+		{"a root that is not there", []string{"--report", report, "--vcek", vcek, "--ark", policy + "x", "--at", at}, exitCollateral},
 		{"a policy that it meets", []string{"--report", report, "--vcek", vcek, "--at", at, "--policy", policy}, exitOK},
 		{"a policy that it does not meet", []string{"--report", report, "--vcek", vcek, "--at", at, "--policy", strict}, exitMismatch},
 		{"a flipped bit", []string{"--report", flipped, "--vcek", vcek, "--at", at}, exitSignature},

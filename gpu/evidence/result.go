@@ -22,6 +22,8 @@ type Check struct {
 	Expected string `json:"expected,omitempty"`
 	Found    string `json:"found,omitempty"`
 	Words    string `json:"words"`
+	// Next is what to do about a check that failed; who shows it says so.
+	Next string `json:"next,omitempty"`
 }
 
 // compare is a check that is proven where ok, else failed.
