@@ -18,6 +18,12 @@ import (
 // answering is a client whose other end answers op with what f returns.
 func answering[Req, Reply any](t *testing.T, op string, f func(context.Context, Req) (Reply, error)) *wire.Client {
 	t.Helper()
+	return answeringAll(t, map[string]wire.Handler{op: handle(f)})
+}
+
+// answeringAll is a client whose other end answers by these handlers.
+func answeringAll(t *testing.T, handlers map[string]wire.Handler) *wire.Client {
+	t.Helper()
 	a, b, err := wire.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +37,7 @@ func answering[Req, Reply any](t *testing.T, op string, f func(context.Context, 
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- wire.Serve(context.Background(), theirs, map[string]wire.Handler{op: handle(f)}) }()
+	go func() { done <- wire.Serve(context.Background(), theirs, handlers) }()
 	client := wire.NewClient(ours)
 	t.Cleanup(func() { client.Close(); <-done })
 	return client

@@ -35,6 +35,7 @@ type demo struct {
 	artifacts *images.Artifacts
 	world     *world
 	config    string // launch config file
+	second    bundleRef
 	machine   *vm
 	console   *transcript
 	report    demoReport
@@ -55,8 +56,10 @@ func (d *demo) steps() []demoStep {
 		{"publish three signed agent bundles in a local registry", d.publish},
 		{"boot the image in QEMU", d.boot},
 		{"the guest's phases, until it serves evidence and is ready", d.phases},
+		{"deploy agent two over the network", d.deploy},
 		{"agent one is refused one call, agent two works, agent three is refused altogether", d.agents},
 		{"verify the platform from outside, two agents with every principal", d.verify},
+		{"stop agent two by a signed removal", d.remove},
 		{"prove the provenance log, then tamper with a copy", d.log},
 		{"power off", d.powerOff},
 	}
@@ -160,7 +163,7 @@ func (d *demo) sayf(format string, args ...any) { d.e.sayf("   "+format, args...
 // verb runs a verb as the command line would, showing the command and its
 // words, and returns what it printed to stdout.
 func (d *demo) verb(ctx context.Context, args ...string) ([]byte, error) {
-	d.sayf("$ omega %s", strings.Join(args, " "))
+	d.sayf("$ omega %s", d.short(strings.Join(args, " ")))
 	var out bytes.Buffer
 	sub := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &indenter{w: d.e.Stderr, prefix: "     "}}
 	for _, v := range verbs() {
@@ -171,6 +174,17 @@ func (d *demo) verb(ctx context.Context, args ...string) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("no verb named %s", args[0])
+}
+
+// short writes paths as they are seen from the checkout and from home.
+func (d *demo) short(words string) string {
+	if d.source != "" {
+		words = strings.ReplaceAll(words, d.source+"/", "")
+	}
+	if home, err := os.UserHomeDir(); err == nil && home != "/" {
+		words = strings.ReplaceAll(words, home+"/", "~/")
+	}
+	return words
 }
 
 // exitCode is the code that the process would end with.

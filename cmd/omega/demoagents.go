@@ -35,7 +35,10 @@ func (d *demo) agents(ctx context.Context) error {
 	if err := d.reached(ctx, "files", want, "/private/"); err != nil {
 		return errors.Join(err, d.explain(ctx, "reporter"))
 	}
-	return d.reached(ctx, "notes", []string{"312000 EUR"}, "Okafor")
+	if err := d.reached(ctx, "notes", []string{"312000 EUR"}, "Okafor"); err != nil {
+		return err
+	}
+	return d.listed(ctx)
 }
 
 // explain shows what the log has of an agent, its last words included.

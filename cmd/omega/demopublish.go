@@ -31,6 +31,10 @@ func (d *demo) publish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("agent %s: %w", agent.instance, err)
 		}
+		if agent.network {
+			d.second = ref
+			continue
+		}
 		// Later runs have later serials: one is never accepted twice.
 		deployment, err := bundle.SignDeployment(d.keys.signers["deployer"], bundle.Deployment{
 			Bundle: ref.digest, Repository: ref.repo.Name(), Instance: agent.instance, Audience: demoAudience,
@@ -55,7 +59,7 @@ func (d *demo) publishAgent(ctx context.Context, agent demoAgent) (bundleRef, er
 		Name: agent.name, Command: []string{"/" + agent.name}, Env: map[string]string{"AGENT_MODEL": "scripted"},
 		Models: []string{"scripted"}, Limits: bundle.Limits{MemoryBytes: 512 << 20, CPUMillis: 2000, Processes: 256},
 	}
-	if agent.stays {
+	if agent.network {
 		manifest.Env["AGENT_STAY"] = "1"
 	}
 	for _, p := range demoProviders {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"omega/attest"
@@ -71,23 +72,17 @@ func (d *demo) phases(ctx context.Context) error {
 // verify plays the relying party: first as strict as the verifier is by
 // default, then, where the PSP was emulated, with its root allowed.
 func (d *demo) verify(ctx context.Context) error {
-	args := []string{"verify", "--json", "--manifest", d.artifacts.Manifest, d.url()}
-	if !builtHere(d.artifacts.Manifest) {
-		args = append(args, "--manifest-unsigned")
-	}
+	page := filepath.Join(d.run, "verify.html")
 	want := attest.VerdictVerified
 	if d.machine.Root != "" {
 		want = attest.VerdictEmulated
-		_, err := d.verb(ctx, args...)
+		_, err := d.verb(ctx, slices.Concat([]string{"verify", "--json"}, d.release(), []string{d.url()})...)
 		if !errors.Is(err, verifier.ErrEmulated) || exitCode(err) != exitSignature {
 			return fmt.Errorf("the strict verifier ended with %d (%v): an emulated PSP must not pass for AMD's", exitCode(err), err)
 		}
 		d.sayf("exit code %d, as it must be: that root is not AMD's", exitSignature)
-		args = append(args, "--allow-emulated", d.machine.Root)
 	}
-	page := filepath.Join(d.run, "verify.html")
-	args = append(args, "--html", page)
-	out, err := d.verb(ctx, args...)
+	out, err := d.verb(ctx, d.verifying("verify", "--json", "--html", page)...)
 	if err != nil {
 		return fmt.Errorf("the verifier: %w", err)
 	}
@@ -134,6 +129,11 @@ func (d *demo) log(ctx context.Context) error {
 	}
 	for line := range bytes.Lines(out) {
 		d.sayf("%s", bytes.TrimRight(line, "\n"))
+	}
+	for _, kind := range []string{"removal", "reading"} {
+		if !bytes.Contains(out, []byte(kind)) {
+			return fmt.Errorf("the log has no %s of agent two", kind)
+		}
 	}
 	return d.tamper(ctx, log, key)
 }
@@ -184,6 +184,24 @@ func (d *demo) powerOff(ctx context.Context) error {
 		return fmt.Errorf("the guest powered off for another reason than ours: %q", reason)
 	}
 	return nil
+}
+
+// release are the flags that name the release which the platform is held against.
+func (d *demo) release() []string {
+	args := []string{"--manifest", d.artifacts.Manifest}
+	if !builtHere(d.artifacts.Manifest) {
+		args = append(args, "--manifest-unsigned")
+	}
+	return args
+}
+
+// verifying is the command line of a verb that verifies the platform.
+func (d *demo) verifying(args ...string) []string {
+	args = append(args, d.release()...)
+	if d.machine.Root != "" {
+		args = append(args, "--allow-emulated", d.machine.Root)
+	}
+	return append(args, d.url())
 }
 
 // url is where the platform answers.

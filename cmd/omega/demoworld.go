@@ -48,7 +48,7 @@ type demoAgent struct {
 	pkg      string   // in examples/
 	servers  []string // that it may know
 	author   string   // whose key signs for its author
-	stays    bool     // it waits, once its task is done, until it is stopped
+	network  bool     // it is deployed over the network, and waits, once its task is done, until it is stopped
 }
 
 // demoAgents are the three agents. The third one says that it is the second; its

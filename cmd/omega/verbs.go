@@ -29,6 +29,8 @@ func verbs() []verb {
 		{"manifest", manifestUsage, "signs a release's manifest, or checks who signed it and whether it still counts", runManifest},
 		{"verify", verifyUsage, "appraises a platform's evidence and says in words what was and was not proven", runVerify},
 		{"connect", connectUsage, "lets ordinary clients on this machine talk to a platform that is verified, and stays so", runConnect},
+		{"deploy", deployUsage, "has a platform run an agent or stop one, by a signed statement, after verifying it", runDeploy},
+		{"agents", agentsUsage, "shows the agents of a platform that are yours to see, after verifying it", runAgents},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 		{"repro", reproUsage, "builds the image twice under varied conditions and compares; or once, against a release", runRepro},
 		{"vuln", vulnUsage, "looks for known vulnerabilities in what is called, but for the exceptions in openvex.json", runVuln},

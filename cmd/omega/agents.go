@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+
+	"omega/agentloader/bundle"
+)
+
+// agentsUsage is the one line of `omega agents`' arguments.
+const agentsUsage = "URL [--once] [--json] [--output INSTANCE] and the flags of verify"
+
+// agentsEvery is how often the live table is drawn.
+const agentsEvery = time.Second
+
+// platformAgent is one agent as the platform lists it.
+type platformAgent struct {
+	Instance string    `json:"instance"`
+	Name     string    `json:"name"`
+	Bundle   string    `json:"bundle"`
+	State    string    `json:"state"`
+	Restarts int       `json:"restarts"`
+	ExitCode *int      `json:"exit_code,omitempty"`
+	Since    time.Time `json:"since"`
+}
+
+// runAgents is `omega agents`: the agents of a platform that the caller may see.
+func runAgents(ctx context.Context, e *env, args []string) error {
+	var o verifyOptions
+	fs := e.flags("agents")
+	o.flags(fs)
+	asJSON := fs.Bool("json", false, "print JSON, once")
+	once := fs.Bool("once", false, "print the table once, also on a terminal")
+	output := fs.String("output", "", "print what this `instance` wrote last, if the platform's policy lets you read it")
+	rest, err := parseMixed(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fmt.Errorf("omega agents: want %s", agentsUsage)
+	}
+	if *output != "" && !bundle.ValidName(*output) {
+		return fmt.Errorf("omega agents: %.80q is no instance's name", *output)
+	}
+	o.Source = rest[0]
+	p, err := openPlatform(ctx, e, o)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	switch {
+	case *output != "":
+		return printOutput(ctx, e.Stdout, p, *output, *asJSON)
+	case !*asJSON && !*once && toTerminal(e.Stdout):
+		return watchAgents(ctx, e.Stdout, p)
+	}
+	list, err := listAgents(ctx, p)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(e.Stdout).Encode(map[string][]platformAgent{"agents": list})
+	}
+	_, err = io.WriteString(e.Stdout, agentTable(list, time.Now()))
+	return err
+}
+
+// listAgents asks for the agents that the caller may see.
+func listAgents(ctx context.Context, p *platformClient) ([]platformAgent, error) {
+	var out struct{ Agents []platformAgent }
+	err := p.get(ctx, agentsPath, &out)
+	if out.Agents == nil {
+		out.Agents = []platformAgent{}
+	}
+	return out.Agents, err
+}
+
+// printOutput prints the last lines of one agent.
+func printOutput(ctx context.Context, w io.Writer, p *platformClient, instance string, asJSON bool) error {
+	var out struct {
+		Instance string   `json:"instance"`
+		Lines    []string `json:"lines"`
+	}
+	if err := p.get(ctx, agentsPath+"/"+instance+"/output", &out); err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(w).Encode(out)
+	}
+	for _, line := range out.Lines {
+		if _, err := fmt.Fprintln(w, harmless(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// harmless takes out of a line what could draw on a terminal.
+func harmless(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && !unicode.IsPrint(r) {
+			return '\ufffd'
+		}
+		return r
+	}, line)
+}
+
+// agentTable is the agents as a table.
+func agentTable(list []platformAgent, now time.Time) string {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "INSTANCE\tAGENT\tSTATE\tSINCE\tRESTARTS\tEXIT\tBUNDLE")
+	for _, a := range list {
+		code := "-"
+		if a.ExitCode != nil {
+			code = fmt.Sprint(*a.ExitCode)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%.19s\n", plain(a.Instance), plain(a.Name), plain(a.State), ago(now.Sub(a.Since)), a.Restarts, code, plain(a.Bundle))
+	}
+	_ = t.Flush() // a strings.Builder takes everything
+	return b.String()
+}
+
+// ago says how long something lasts. The platform's clock is the host's, so it
+// may be ahead.
+func ago(d time.Duration) string { return max(0, d).Round(time.Second).String() }
+
+// watchAgents draws the table again and again until ctx ends.
+func watchAgents(ctx context.Context, w io.Writer, p *platformClient) error {
+	drawn := 0
+	for {
+		list, err := listAgents(ctx, p)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if drawn, err = redraw(w, agentTable(list, time.Now())+"Ctrl-C ends it\n", drawn); err != nil {
+			return err
+		}
+		if !sleepFor(ctx, agentsEvery) {
+			return nil
+		}
+	}
+}
+
+// redraw writes text over the lines that were drawn before, and returns how many
+// they are now.
+func redraw(w io.Writer, text string, drawn int) (int, error) {
+	if drawn > 0 {
+		text = fmt.Sprintf("\x1b[%dA\x1b[J", drawn) + text
+	}
+	_, err := io.WriteString(w, text)
+	return strings.Count(text, "\n"), err
+}
+
+// toTerminal reports whether data goes to a terminal.
+func toTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
