@@ -39,12 +39,14 @@ type fetcher struct {
 	loader   admitter
 	policy   attest.Bytes32
 	deployed map[string]agentloader.Running // by instance, whether they still run or not
-	kinds                                   // what the policy says of how agents run
+	inUse    map[string]*agentloader.Admitted
+	kinds    // what the policy says of how agents run
 }
 
 // admitter is the agentloader.Loader.
 type admitter interface {
 	AdmitFor(ctx context.Context, deployment []byte, may func(name string) bool) (*agentloader.Admitted, error)
+	Release(a *agentloader.Admitted)
 	Remove(removal []byte, find func(instance string) (agentloader.Running, bool)) (*bundle.Removal, error)
 }
 
@@ -62,7 +64,7 @@ func runFetcher(ctx context.Context, c *child) error {
 		*to = cl
 	}
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1":  {opStart: handle(f.start), opDeploy: handle(f.deploy)},
+		"pid1":  {opStart: handle(f.start), opDeploy: handle(f.deploy), opEnded: handle(f.ended)},
 		"front": {opOrder: handle(f.order)},
 	})
 }
@@ -86,7 +88,7 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
-	cfg.Refused = revoked.check
+	cfg.Refused, cfg.OnDisk = revoked.check, f.onDisk
 	loader, err := agentloader.New(cfg)
 	if err != nil {
 		return nothing{}, err
@@ -101,7 +103,7 @@ func (f *fetcher) config(d *policy.Document, req fetcherStart, shim []byte) agen
 		Platform: d.Platform,
 		BootID:   hex.EncodeToString(req.BootID[:]),
 		Trust:    trustOf(d),
-		Registry: registry.Config{Mirror: req.Mirror, Dial: req.Dial},
+		Registry: registry.Config{Mirror: req.Mirror, Dial: req.Dial, Log: f.c.log},
 		Dir:      imageDir,
 		Shim:     shim,
 		Timeout:  admitTimeout,
@@ -185,11 +187,14 @@ func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted, by asker) (e
 		return err
 	}
 	if err := f.take(a); err != nil {
+		f.loader.Release(a)
 		return err
 	}
+	f.keep(a) // before it runs: it may end at once
 	defer func() {
 		if err != nil {
 			f.giveBack(a.Instance)
+			_, _ = f.ended(ctx, endedRequest{Instance: a.Instance}) // never fails
 		}
 	}()
 	run, err := f.admission(ctx, a, by)
@@ -245,6 +250,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Limits:   agentLimits(a.Manifest.Limits),
 		Restart:  a.Manifest.Restart,
 		Serve:    a.Manifest.Serve,
+		Files:    runFiles(a),
 		Stdio:    a.Manifest.Server != nil,
 		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
 	}

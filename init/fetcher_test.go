@@ -50,6 +50,8 @@ func (admits) AdmitFor(context.Context, []byte, func(string) bool) (*agentloader
 	return &agentloader.Admitted{Instance: "notes-1", Name: "notes", Manifest: &bundle.Manifest{Command: []string{"x"}}, ImagePath: "/dev/null"}, nil
 }
 
+func (admits) Release(*agentloader.Admitted) {}
+
 func (admits) Remove([]byte, func(string) (agentloader.Running, bool)) (*bundle.Removal, error) {
 	return nil, errors.New("nothing to remove")
 }

@@ -156,6 +156,7 @@ type runRequest struct {
 	Limits     agentLimits        `json:"limits"`
 	Restart    *bundle.Restart    `json:"restart,omitempty"`
 	Serve      *bundle.Serve      `json:"serve,omitempty"`
+	Files      []runFile          `json:"files,omitempty"`
 	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
 	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }

@@ -30,6 +30,7 @@ type sandboxd struct {
 	exited               chan agentExit
 	roster               roster
 	offers               offers
+	disks                diskFiles
 
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
@@ -54,7 +55,7 @@ func runSandboxd(ctx context.Context, c *child) error {
 	start := func(ctx2 context.Context, req sandboxdStart) (nothing, error) { return s.start(ctx, ctx2, req) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1":    {opStart: handle(start), opExits: handle(s.exits)},
-		"fetcher": {opRun: handleFile(run), opStop: handle(s.stop)},
+		"fetcher": {opRun: handleFile(run), opDisk: handle(s.disk), opStop: handle(s.stop)},
 		"front":   {opAgents: handle(s.agents), opOutput: handle(s.output)},
 	})
 }
@@ -71,6 +72,7 @@ func (s *sandboxd) start(life, _ context.Context, req sandboxdStart) (nothing, e
 	}
 	s.runner, s.policy = r, req.PolicyDigest
 	go s.follow(life)
+	go s.watchDisks(life)
 	return nothing{}, nil
 }
 
@@ -90,6 +92,7 @@ func (s *sandboxd) run(life, ctx context.Context, req runRequest, image *os.File
 	m := s.roster.add(agent)
 	box, err := s.launch(ctx, req, agent, image)
 	if err != nil {
+		s.leaveDisks(ctx, req.Instance)
 		return nothing{}, errors.Join(err, image.Close(), s.setState(ctx, agent.Index, s.roster.over(m, attest.AgentFailed)))
 	}
 	go s.supervise(life, req, agent, m, box, image)
@@ -126,6 +129,10 @@ func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, err
 
 // launch opens the link and starts the sandbox with one end of it.
 func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
+	files, err := s.files(req)
+	if err != nil {
+		return nil, err
+	}
 	pairs, err := newLinks(req.Serve, req.Stdio)
 	if err != nil {
 		return nil, err
@@ -157,6 +164,7 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 		Link:     pairs.theirs[0],
 		Inbound:  pairs.inbound(),
 		Port:     pairs.port,
+		Files:    files,
 		Stdio:    req.Stdio,
 	})
 }
@@ -189,6 +197,7 @@ func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.A
 		box = next
 	}
 	_ = image.Close()
+	s.leaveDisks(ctx, req.Instance)
 	if err := s.setState(ctx, agent.Index, s.roster.over(m, state)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}

@@ -159,6 +159,9 @@ func (g *guest) watchAgents(ctx context.Context) {
 		}
 		for _, e := range reply.Exits {
 			g.console.Agent(e.Instance, "exited", strconv.Itoa(e.Code))
+			if err := g.call(ctx, "fetcher", opEnded, endedRequest{Instance: e.Instance}, nil); err != nil {
+				g.log.Error("giving up what an agent used", "error", err)
+			}
 		}
 	}
 }
