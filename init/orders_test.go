@@ -60,6 +60,8 @@ func (a answers) AdmitFor(_ context.Context, d []byte, may func(string) bool) (*
 	return a.admit(d, may)
 }
 
+func (answers) Release(*agentloader.Admitted) {}
+
 func (a answers) Remove(r []byte, find func(string) (agentloader.Running, bool)) (*bundle.Removal, error) {
 	return a.remove(r, find)
 }

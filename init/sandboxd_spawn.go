@@ -79,9 +79,9 @@ func (s *sandboxd) withdraw(life context.Context, o *offer, agent attest.Agent) 
 		if _, err := s.roster.end(life, row.Instance, stopGrace); err != nil {
 			s.c.log.Error("stopping a sandbox", "instance", row.Instance, "error", err)
 		}
-		s.leaveDisks(life, row.Instance)
 	}
 	_ = o.image.Close()
+	s.leaveDisks(life, agent.Instance)
 	if err := s.setState(life, agent.Index, s.roster.over(o.own, attest.AgentExited)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
