@@ -46,7 +46,7 @@ var children = []spec{
 	{name: "front", run: runFront, uid: uidFront, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Accept)},
 	{name: "gateway", run: runGateway, uid: uidGateway, memory: 512 * mib, pids: 64,
-		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Dial)},
+		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Dial, seccomp.Memory)},
 	// The fetcher's images are bounded by the size of their tmpfs.
 	{name: "fetcher", run: runFetcher, uid: uidFetcher, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.WriteFiles, seccomp.Dial)},
@@ -67,7 +67,7 @@ var links = []link{
 	{"pid1", "gateway"}, {"pid1", "fetcher"}, {"pid1", "sandboxd"},
 	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"}, {"gateway", "signer"},
 	{"gateway", "log"}, {"fetcher", "log"}, {"sandboxd", "log"}, {"front", "log"},
-	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"}, {"front", "fetcher"}, {"front", "sandboxd"},
+	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"}, {"front", "fetcher"}, {"front", "sandboxd"}, {"front", "gateway"},
 }
 
 // find returns the child of that name, or nil.

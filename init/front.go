@@ -25,10 +25,10 @@ const maxLogFile = 256 * (64<<10 + 2)
 // frontChild is the platform's listener. It makes its own TLS and HPKE keys and
 // tells the signer their public halves, once.
 type frontChild struct {
-	c                              *child
-	signer, log, fetcher, sandboxd *wire.Client
-	ready                          atomic.Bool
-	serving                        chan error
+	c                                       *child
+	signer, log, fetcher, sandboxd, gateway *wire.Client
+	ready                                   atomic.Bool
+	serving                                 chan error
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -37,7 +37,7 @@ type frontChild struct {
 
 func runFront(ctx context.Context, c *child) error {
 	f := &frontChild{c: c, serving: make(chan error, 1)}
-	for peer, to := range map[string]**wire.Client{"signer": &f.signer, "log": &f.log, "fetcher": &f.fetcher, "sandboxd": &f.sandboxd} {
+	for peer, to := range map[string]**wire.Client{"signer": &f.signer, "log": &f.log, "fetcher": &f.fetcher, "sandboxd": &f.sandboxd, "gateway": &f.gateway} {
 		cl, err := c.client(peer)
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	go f.renew(life, id)
 	f.started = true
 	routes := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Agents: f.agents, Output: f.output,
-		Order: f.order, Callers: callers, Log: f.c.log}
+		Order: f.order, Metrics: f.observe(opMetrics), Traces: f.observe(opTraces), Callers: callers, Log: f.c.log}
 	service := &front.Service{Identity: id, Handler: routes.Handler(), Log: f.c.log}
 	if service.Peers, err = f.peers(id, callers, req.Releases); err != nil {
 		return nothing{}, err

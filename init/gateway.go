@@ -35,6 +35,7 @@ func runGateway(ctx context.Context, c *child) error {
 	link := func(_ context.Context, req linkRequest, f []*os.File) (nothing, error) { return g.link(ctx, req, f) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1":     {opStart: handle(g.start)},
+		"front":    {opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces)},
 		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
 	})
 }

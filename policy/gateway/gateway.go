@@ -12,6 +12,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Timeout = time.Minute
 	}
 	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, room: room{agents: map[string]int{}}}
+	_, _ = rand.Read(g.observer.key[:]) // never fails (crypto/rand)
 	for _, s := range cfg.Document.Servers {
 		if s.Bundle == "" {
 			g.addClient("server "+s.Name, s.Private, true)

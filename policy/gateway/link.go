@@ -70,7 +70,7 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.calls.Add(1)
 	defer l.calls.Done()
 	if r.Method != http.MethodConnect { // each request in a tunnel has its own
-		ctx, tab := l.holding(r.Context())
+		ctx, tab := l.holding(l.traced(r.Context(), r.Header))
 		defer tab.close()
 		r = r.WithContext(ctx)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -30,6 +31,8 @@ type series struct{ agent, action, result string }
 // observer counts what the gateway does. It knows no contents: neither
 // arguments nor answers, and no resource beyond the policy's own names.
 type observer struct {
+	key [32]byte // of this boot; it hides agents' own names of traces
+
 	mu     sync.Mutex // guards what follows
 	counts map[series]uint64
 	bytes  map[series]uint64
@@ -47,6 +50,7 @@ type histogram struct {
 type span struct {
 	trace          [16]byte
 	id             [8]byte
+	parent         string // in hex, where the agent named one
 	agent, action  string
 	resource       string
 	begin, end     time.Time
@@ -70,9 +74,14 @@ func (o *observer) count(s series) {
 }
 
 // finished counts a call's end and keeps it as a span.
-func (o *observer) finished(agent, action, resource string, begin, end time.Time, r result) {
-	s := span{agent: agent, action: action, resource: resource, begin: begin, end: end, failed: r.Status == "error", denied: r.Status == "refused"}
-	_, _ = rand.Read(s.trace[:]) // never fails (crypto/rand)
+func (o *observer) finished(ctx context.Context, i *intent, end time.Time, r result) {
+	agent, action, begin := i.link.agent.Name, i.input.Action, i.begun
+	s := span{agent: agent, action: action, resource: i.input.Resource, begin: begin, end: end, failed: r.Status == "error", denied: r.Status == "refused"}
+	if t, ok := traceOf(ctx); ok {
+		s.trace, s.parent = t.id, hex.EncodeToString(t.parent[:])
+	} else {
+		_, _ = rand.Read(s.trace[:]) // never fails (crypto/rand)
+	}
 	_, _ = rand.Read(s.id[:])
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -166,12 +175,16 @@ func (g *Gateway) Traces() ([]byte, error) {
 		if s.failed || s.denied {
 			status = 2 // STATUS_CODE_ERROR
 		}
-		spans = append(spans, map[string]any{
+		out := map[string]any{
 			"traceId": hex.EncodeToString(s.trace[:]), "spanId": hex.EncodeToString(s.id[:]), "name": s.action, "kind": 3, // SPAN_KIND_CLIENT
 			"startTimeUnixNano": strconv.FormatInt(s.begin.UnixNano(), 10), "endTimeUnixNano": strconv.FormatInt(s.end.UnixNano(), 10),
 			"status":     map[string]any{"code": status},
 			"attributes": []any{attribute("omega.agent", s.agent), attribute("omega.resource", s.resource)},
-		})
+		}
+		if s.parent != "" {
+			out["parentSpanId"] = s.parent
+		}
+		spans = append(spans, out)
 	}
 	return strictjson.Canonical(map[string]any{"resourceSpans": []any{map[string]any{
 		"resource":   map[string]any{"attributes": []any{attribute("service.name", "omega-gateway")}},

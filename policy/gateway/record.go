@@ -91,7 +91,7 @@ func (i *intent) heard(o policy.Outcome) {
 // an intent. An error text of the other side is an answer too; a refusal of the
 // gateway's own is not.
 func (i *intent) outcome(ctx context.Context, r result) error {
-	e, err := i.ended(r)
+	e, err := i.ended(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (i *intent) settle(ctx context.Context, r result) error {
 	if !ok {
 		return i.outcome(ctx, r)
 	}
-	e, err := i.ended(r)
+	e, err := i.ended(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (i *intent) settle(ctx context.Context, r result) error {
 }
 
 // ended keeps what an answer means and makes the entry of it.
-func (i *intent) ended(r result) (provenance.Entry, error) {
+func (i *intent) ended(ctx context.Context, r result) (provenance.Entry, error) {
 	if r.Status != "refused" {
 		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body, Labels: i.link.carried(i.input)})
 	}
@@ -141,7 +141,7 @@ func (i *intent) ended(r result) (provenance.Entry, error) {
 	if err != nil {
 		return provenance.Entry{}, err
 	}
-	i.link.g.observer.finished(i.link.agent.Name, i.input.Action, i.input.Resource, i.begun, time.Now(), r)
+	i.link.g.observer.finished(ctx, i, time.Now(), r)
 	e.Intent, e.Rule, e.Result = &i.index, i.rule, json.RawMessage(raw)
 	return e, nil
 }

@@ -96,7 +96,7 @@ func (l *link) open(ctx context.Context, conn net.Conn, to site) {
 				l.refuseWeb(w, r, clip(r.Method+" "+r.Host, 300), "the request in the tunnel is for another site than the tunnel")
 				return
 			}
-			ctx, tab := l.holding(r.Context())
+			ctx, tab := l.holding(l.traced(r.Context(), r.Header))
 			defer tab.close()
 			l.serveWeb(w, r.WithContext(ctx), to)
 		}),

@@ -149,7 +149,7 @@ func readWeb(r *http.Request, to site) (*webRequest, error) {
 	q := &webRequest{method: r.Method, url: u, header: http.Header{}, body: body}
 	names := []string{}
 	for name, values := range r.Header {
-		if slices.Contains(hopHeaders, name) || strings.HasPrefix(name, "Sec-") || strings.HasPrefix(name, "Proxy-") {
+		if slices.Contains(hopHeaders, name) || slices.Contains(traceHeaders, name) || strings.HasPrefix(name, "Sec-") || strings.HasPrefix(name, "Proxy-") {
 			continue
 		}
 		q.header[name] = slices.Clone(values)

@@ -55,6 +55,9 @@ type Front struct {
 	Agents func(ctx context.Context, names []string) ([]Agent, error)
 	Output func(ctx context.Context, instance, caller string, names []string) ([]string, error)
 	Order  func(ctx context.Context, o Order) (*Done, error)
+	// Metrics are the gateway's counts in Prometheus' text form, Traces its latest
+	// calls as OpenTelemetry's JSON.
+	Metrics, Traces func(ctx context.Context) ([]byte, error)
 	// Callers says who may do what; nil lets nobody see an agent or the log.
 	Callers *Callers
 	Log     *slog.Logger
@@ -76,6 +79,8 @@ func (f *Front) routes() []route {
 		{"GET " + AgentsPath, f.paced(r, f.granted(policy.RightObserve, f.listAgents))},
 		{"GET " + AgentsPath + "/{instance}/output", f.paced(r, f.granted(policy.RightOutput, f.agentOutput))},
 		{"POST " + AgentsPath + "/{instance}/stop", f.paced(r, f.granted(policy.RightDeploy, orders))},
+		{"GET " + MetricsPath, f.paced(r, f.overview(metricsType, func(ctx context.Context) ([]byte, error) { return f.Metrics(ctx) }))},
+		{"GET " + TracesPath, f.paced(r, f.overview("application/json", func(ctx context.Context) ([]byte, error) { return f.Traces(ctx) }))},
 		{"POST " + DeployPath, f.paced(r, f.granted(policy.RightDeploy, orders))},
 	}
 }
