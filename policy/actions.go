@@ -26,6 +26,7 @@ const (
 	ActionTaskGet      = "a2a.tasks/get"         // resource: PEER
 	ActionTaskCancel   = "a2a.tasks/cancel"      // resource: PEER
 	ActionResubscribe  = "a2a.tasks/resubscribe" // resource: PEER
+	ActionReceive      = "a2a.receive"           // resource: PEER, an agent of another platform, whose request it is
 	ActionHTTP         = "http.request"          // resource: WEB
 	ActionConnect      = "http.connect"          // resource: WEB, unopened TLS
 	ActionDataRead     = "data.read"             // resource: DATA
@@ -60,6 +61,7 @@ var ChatArgs = []string{"max_tokens", "messages", "request_bytes", "request_sha2
 var (
 	messageArgs = []string{"bytes", "context", "files", "text", "message_sha256"}
 	taskArgs    = []string{"task"}
+	receiveArgs = []string{"bytes", "context", "files", "text", "message_sha256", "method", "task"}
 	httpArgs    = []string{"body_sha256", "bytes", "content_type", "header_names", "host", "method", "path", "port", "query"}
 	dataArgs    = []string{"bytes", "name", "sha256"}
 )
@@ -100,6 +102,7 @@ var Actions = []Action{
 	{ActionTaskGet, kindPeer, taskArgs},
 	{ActionTaskCancel, kindPeer, taskArgs},
 	{ActionResubscribe, kindPeer, taskArgs},
+	{ActionReceive, kindPeer, receiveArgs},
 	{ActionHTTP, kindWeb, httpArgs},
 	{ActionConnect, kindWeb, []string{"host", "port"}},
 	{ActionDataRead, kindData, dataArgs},

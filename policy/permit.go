@@ -99,8 +99,10 @@ const RuleInvoke = "invoke"
 // RuleAnswer is the rule of the answer to it. A colon is in no rule's own name.
 const RuleAnswer = "answer:caller"
 
-// ofCallers says whether an action is a caller's doing and not the agent's.
-func ofCallers(action string) bool { return action == ActionInvoke || action == ActionAnswer }
+// ofCallers says whether an action is the doing of a caller, or of another platform's agent, and not the agent's.
+func ofCallers(action string) bool {
+	return action == ActionInvoke || action == ActionAnswer || action == ActionReceive
+}
 
 // Implied are the permits that follow from others: whoever may call some tool
 // of a server may list its tools.

@@ -193,8 +193,8 @@ func (s *State) Begin(in Input, d Decision) Use {
 	u.reserved = s.reserve(p, in.State.Charges)
 	u.learns = s.learns(p, in)
 	if !ofCallers(in.Action) && !Tainted(in.State.Labels) && len(in.Args) <= maxLearnt {
-		// Nothing untrusted can have chosen them. A caller's request comes with
-		// labels of its own, and Invoke sees to it.
+		// Nothing untrusted can have chosen them. What others ask for comes with
+		// labels of its own, and Invoke and Finish see to it.
 		s.values.learn(in.Args)
 	}
 	u.Narrowed = s.Narrow(p.Narrows...)

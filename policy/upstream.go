@@ -54,15 +54,18 @@ type Web struct {
 
 // Peer is another agent, on this platform (Agent) or reached over the network.
 type Peer struct {
-	Name    string   `json:"name"`
-	Agent   string   `json:"agent,omitempty"` // an agent of this document, or
-	URL     string   `json:"url,omitempty"`   // where it is, and
-	Card    string   `json:"card,omitempty"`  // hex SHA-256 of its canonical agent card, and
-	Key     *Key     `json:"key,omitempty"`   // its TLS key, where it is not on the web's PKI
-	Private bool     `json:"private,omitempty"`
-	Secrets []Secret `json:"secrets,omitempty"`
-	Result  *Result  `json:"result,omitempty"`
-	Readers []string `json:"readers,omitempty"`
+	Name  string `json:"name"`
+	Agent string `json:"agent,omitempty"` // an agent of this document, or
+	URL   string `json:"url,omitempty"`   // where it is, and
+	Card  string `json:"card,omitempty"`  // hex SHA-256 of its canonical agent card, and
+	Key   *Key   `json:"key,omitempty"`   // its TLS key, where it is not on the web's PKI
+	// Attested says that it is an agent of another platform, at that platform's
+	// address with the path /peer/a2a/AGENT: evidence says who that is.
+	Attested bool     `json:"attested,omitempty"`
+	Private  bool     `json:"private,omitempty"`
+	Secrets  []Secret `json:"secrets,omitempty"`
+	Result   *Result  `json:"result,omitempty"`
+	Readers  []string `json:"readers,omitempty"`
 }
 
 // Dataset is data that agents read and write by name, and whose label travels.

@@ -15,7 +15,8 @@ var (
 	// parts readers in a label.
 	readerForm = regexp.MustCompile(`^([*][@.])?[a-z0-9][a-z0-9@._+-]{0,127}$`)
 	// headerForm is a token of RFC 9110 section 5.6.2, as common headers are.
-	headerForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
+	attestedPath = regexp.MustCompile(`^/peer/a2a/[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+	headerForm   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 )
 
 func (c *checker) endpoints() {
@@ -76,12 +77,15 @@ func (c *checker) others() {
 
 func (c *checker) peer(at string, p Peer) {
 	if p.Agent != "" {
-		if _, ok := c.doc.Agent(p.Agent); !ok || p.URL != "" || p.Card != "" || p.Key != nil {
+		if _, ok := c.doc.Agent(p.Agent); !ok || p.URL != "" || p.Card != "" || p.Key != nil || p.Attested {
 			c.fault(at+".agent", "%q is no agent of this document, or a url, card or key stands beside it", p.Agent)
 		}
 		return
 	}
 	c.url(at+".url", p.URL)
+	if u, err := url.Parse(p.URL); p.Attested && err == nil && (!attestedPath.MatchString(u.Path) || p.Key != nil || len(p.Secrets) > 0) {
+		c.fault(at+".attested", "an agent of another platform is at https://HOST/peer/a2a/AGENT, and has neither a key nor secrets")
+	}
 	if raw, err := hex.DecodeString(p.Card); p.Card != "" && (err != nil || len(raw) != 32 || strings.ToLower(p.Card) != p.Card) {
 		c.fault(at+".card", "want the 64 lowercase hex digits of a SHA-256")
 	}

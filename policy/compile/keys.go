@@ -47,15 +47,16 @@ type sourcePrincipal struct {
 
 // sourcePeer is policy.Peer with a file in the place of its key.
 type sourcePeer struct {
-	Name    string          `json:"name"`
-	Agent   string          `json:"agent"`
-	URL     string          `json:"url"`
-	Card    string          `json:"card"`
-	Key     string          `json:"key"`
-	Private bool            `json:"private"`
-	Secrets []policy.Secret `json:"secrets"`
-	Result  *policy.Result  `json:"result"`
-	Readers []string        `json:"readers"`
+	Name     string          `json:"name"`
+	Agent    string          `json:"agent"`
+	URL      string          `json:"url"`
+	Card     string          `json:"card"`
+	Key      string          `json:"key"`
+	Attested bool            `json:"attested"`
+	Private  bool            `json:"private"`
+	Secrets  []policy.Secret `json:"secrets"`
+	Result   *policy.Result  `json:"result"`
+	Readers  []string        `json:"readers"`
 }
 
 // inline replaces key files by keys.
@@ -89,7 +90,7 @@ func (s source) inline(w *walker, in sourceDocument) *policy.Document {
 }
 
 func (s source) peer(w *walker, at string, p sourcePeer) policy.Peer {
-	out := policy.Peer{Name: p.Name, Agent: p.Agent, URL: p.URL, Card: p.Card, Private: p.Private, Secrets: p.Secrets, Result: p.Result, Readers: p.Readers}
+	out := policy.Peer{Name: p.Name, Agent: p.Agent, URL: p.URL, Card: p.Card, Attested: p.Attested, Private: p.Private, Secrets: p.Secrets, Result: p.Result, Readers: p.Readers}
 	if p.Key != "" {
 		key, err := s.key(p.Key)
 		if err != nil {

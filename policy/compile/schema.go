@@ -124,6 +124,7 @@ var facts = map[string]fact{
 	"Web.opaque":         says("TLS may pass unopened, by http.connect"),
 	"Web.plain":          says("http without TLS is allowed"),
 	"Peer.card":          says("hex SHA-256 of its canonical agent card"),
+	"Peer.attested":      says("an agent of another platform, at https://HOST/peer/a2a/AGENT, which evidence vouches for"),
 	"Result.integrity":   oneOf("untrusted if left out", policy.Trusted, policy.Untrusted),
 	"Result.readers":     says("the only ones who may read it; everybody if left out"),
 	"Result.endorses":    says("its values endorse arguments even when untrusted text asked for them"),

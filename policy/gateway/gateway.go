@@ -56,6 +56,9 @@ type Config struct {
 	PolicyDigest [32]byte
 	Now          func() time.Time
 	Timeout      time.Duration // of one upstream call; 0 means a minute
+	// Attest turns a connection to another platform into one that both sides have
+	// appraised; nil where this platform has no peers.
+	Attest func(ctx context.Context, raw net.Conn) (net.Conn, Platform, error)
 	// Secret gives the value of a secret that the policy names. It is asked for
 	// each request, so it keeps what it fetched; nil has none.
 	Secret func(name string) ([]byte, error)
@@ -71,6 +74,9 @@ type Agent struct {
 	Identity [32]byte
 	Tools    []Tool
 	Models   []string
+	Peers    []PeerPin
+	Keys     []string        // IDs of the keys that signed its bundle
+	Card     json.RawMessage // the A2A agent card that its bundle pins, if it has one
 }
 
 // Tool is what an agent's bundle pins of one MCP server: the JSON list of
@@ -89,6 +95,7 @@ type Gateway struct {
 	observer observer
 	room     room
 	doors    doors
+	ledgers  ledgers
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -132,6 +139,8 @@ func New(cfg Config) (*Gateway, error) {
 	for _, w := range cfg.Document.Web {
 		g.addClient("web "+w.Name, w.Private, false)
 	}
+	g.addPeers()
+	g.addPlatforms()
 	return g, nil
 }
 

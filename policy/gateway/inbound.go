@@ -99,6 +99,9 @@ func (s *doors) of(instance string) *door {
 	return s.open[instance]
 }
 
+// Serves says whether an instance takes requests now.
+func (g *Gateway) Serves(instance string) bool { return g.doors.of(instance) != nil }
+
 // deliver sends a request to an agent's own server and returns the answer, whose
 // body the caller reads within bounds of its own, and closes. It decides and
 // enters nothing: who calls it has. ctx bounds the exchange, the body included.

@@ -30,6 +30,7 @@ type link struct {
 	rule    policy.AgentRule
 	state   *state
 	servers map[string]*endpoint
+	peers   map[string]*peer
 	calls   sync.WaitGroup
 
 	authority *authority
@@ -42,7 +43,7 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 	if !ok || agent.Instance == "" {
 		return nil, fmt.Errorf("link: the policy does not name agent %q", agent.Name)
 	}
-	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance), servers: map[string]*endpoint{}}
+	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance), servers: map[string]*endpoint{}, peers: map[string]*peer{}}
 	var err error
 	if l.authority, err = newAuthority(agent.Instance, g.cfg.Now()); err != nil {
 		return nil, fmt.Errorf("link: %w", err)
@@ -58,7 +59,7 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 		}
 		l.servers[t.Server] = l.newEndpoint(s, pins)
 	}
-	return l, nil
+	return l, l.addPeers()
 }
 
 // wait returns when no call of this link is in progress.
@@ -90,6 +91,7 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	server, isMCP := strings.CutPrefix(r.URL.Path, "/mcp/")
+	peer, isPeer := strings.CutPrefix(r.URL.Path, "/a2a/")
 	model, isModel := apiAt(r.URL.Path)
 	switch {
 	case r.Header.Get("Origin") != "" && !isLoopback(originHost(r.Header.Get("Origin"))):
@@ -100,6 +102,8 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.serveMCP(w, r, l.servers[server])
 	case isMCP:
 		l.refuse(w, r, "no tool server of this name; this agent has: "+strings.Join(l.serverNames(), ", "))
+	case isPeer:
+		l.serveA2A(w, r, peer)
 	case isModel:
 		l.serveModel(w, r, model)
 	case r.URL.Path == "/v1/models":
@@ -108,7 +112,7 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(l.authority.PEM())
 	default:
-		l.refuse(w, r, "only /mcp/SERVER, /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models and the proxy lead out of this sandbox")
+		l.refuse(w, r, "only /mcp/SERVER, /a2a/PEER, /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models and the proxy lead out of this sandbox")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"omega/internal/strictjson"
@@ -39,8 +40,9 @@ type result struct {
 	SHA256 string `json:"sha256,omitempty"` // of what was given to the agent
 	Error  string `json:"error,omitempty"`
 
-	body  []byte        // what was given out, for the state alone
-	usage *policy.Usage // of a model
+	body   []byte        // what was given out, for the state alone
+	labels []string      // that came with it, for the state alone
+	usage  *policy.Usage // of a model
 }
 
 func delivered(body []byte) result {
@@ -134,7 +136,7 @@ func (i *intent) settle(ctx context.Context, r result) error {
 // ended keeps what an answer means and makes the entry of it.
 func (i *intent) ended(ctx context.Context, r result) (provenance.Entry, error) {
 	if r.Status != "refused" {
-		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body, Labels: i.link.carried(i.input)})
+		i.heard(policy.Outcome{Usage: r.usage, Bytes: int64(r.Bytes), Result: r.body, Labels: slices.Concat(i.link.carried(i.input), r.labels)})
 	}
 	e := i.link.entry(provenance.KindOutcome, i.input.Action, i.input.Resource)
 	raw, err := strictjson.Canonical(r)
