@@ -19,8 +19,11 @@ import (
 	"omega/internal/labelhash"
 )
 
-// goFlags make a Go program depend on its sources and the compiler alone.
-var goFlags = []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+// goFlags make a Go program depend on its sources and the compiler alone. With -R
+// there is a gap between what a program reads and what it writes: without one
+// gVisor takes both for one mapping and copies up to 2 MiB at the first write, in
+// every sandbox (pkg/sentry/mm/pma.go), and the shim runs in each.
+var goFlags = []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid= -R 0x10000"}
 
 // goSettings replace whatever the user's environment says.
 var goSettings = []string{

@@ -104,7 +104,7 @@ func goBuild(t testing.TB, dir, pkg, out string) {
 		t.Fatal(err)
 	}
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", tmp, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -R 0x10000", "-o", tmp, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {

@@ -101,7 +101,7 @@ func buildExamples(ctx context.Context, e *env, source, dir string) error {
 	}
 	for i, pkg := range packages {
 		step.Set(int64(i), int64(len(packages)))
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=",
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid= -R 0x10000",
 			"-o", programIn(dir, filepath.Base(pkg)), pkg)
 		cmd.Dir = filepath.Join(source, "examples")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=", "GOOS=linux", "GOARCH=amd64")
