@@ -69,6 +69,7 @@ type platform struct {
 	authorized []string // the Authorization of each request
 	hides      bool     // the last one was shown no agents
 	log        *testLog
+	api        http.Handler // what is below /v1/
 	*httptest.Server
 }
 
@@ -80,7 +81,7 @@ func newPlatform(t *testing.T) *platform {
 	}
 	p := &platform{root: root, launch: psp.Launch{Digest: [48]byte{1}, Firmware: "seabios-1.16.3"}}
 	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
-	p.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+	p.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}
 	p.StartTLS()
 	t.Cleanup(p.Close)
 	p.tlsKey = sha256.Sum256(p.Certificate().RawSubjectPublicKeyInfo)
@@ -107,6 +108,10 @@ func (p *platform) writeManifest(t *testing.T) {
 }
 
 func (p *platform) serve(w http.ResponseWriter, r *http.Request) {
+	if p.api != nil && strings.HasPrefix(r.URL.Path, "/v1/") {
+		p.api.ServeHTTP(w, r)
+		return
+	}
 	req := attest.Request{Version: attest.RequestVersion}
 	err := req.Nonce.UnmarshalText([]byte(r.URL.Query().Get("nonce")))
 	if r.Method == http.MethodPost {
