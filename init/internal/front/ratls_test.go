@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -129,18 +128,7 @@ func (g *guest) serve(t *testing.T, peers *Peers) string {
 	t.Helper()
 	f := testFront()
 	f.Evidence = g.evidence
-	s := &Service{Identity: g.id, Handler: f.Handler(), Peers: peers, Log: slog.New(slog.DiscardHandler)}
-	l := loopback(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; !errors.Is(err, context.Canceled) {
-			t.Errorf("Serve ended with %v", err)
-		}
-	})
-	return l.Addr().String()
+	return g.serveWith(t, f, peers)
 }
 
 // appraiser accepts this guest's image and no other.
