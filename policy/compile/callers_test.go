@@ -66,6 +66,7 @@ const goodCallers = head + `callers:
     rights: [invoke]
     agents: [report-*]
   - {name: public, anonymous: true, rights: [observe], agents: [open-*]}
+  - {name: platforms, peers: true, rights: [observe, output], agents: [shared]}
 `
 
 func TestCallersAreReadWithTheirKeys(t *testing.T) {
@@ -79,7 +80,7 @@ func TestCallersAreReadWithTheirKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := doc.EffectiveCallers()
-	if len(c) != 3 || len(c[0].Keys) != 1 || !strings.Contains(c[0].Keys[0].PEM, "PUBLIC KEY") {
+	if len(c) != 4 || !c[3].Peers || c[3].Anonymous || c[3].Rights[1] != policy.RightOutput || len(c[0].Keys) != 1 || !strings.Contains(c[0].Keys[0].PEM, "PUBLIC KEY") {
 		t.Fatalf("callers %+v", c)
 	}
 	if o := c[1].OIDC; o == nil || len(o.Keys) != 1 || o.Keys[0].ID != "e1" || o.Subject != "repo:acme/*" {
@@ -113,6 +114,8 @@ func TestFaultsOfCallersNameTheirPlace(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{
 		{"nothing to know it by", head + "callers:\n  - {name: c, rights: [observe], agents: ['*']}\n", "policy.yaml:4:5: callers[0]: 0 ways"},
 		{"two ways", head + "callers:\n  - {name: c, key: ops.pub, anonymous: true, rights: [observe], agents: ['*']}\n", "policy.yaml:4:5: callers[0]: 2 ways"},
+		{"peers and a key", head + "callers:\n  - {name: c, key: ops.pub, peers: true, rights: [observe], agents: ['*']}\n", "policy.yaml:4:5: callers[0]: 2 ways"},
+		{"everybody and peers", head + "callers:\n  - {name: c, peers: true, anonymous: true, rights: [observe], agents: ['*']}\n", "policy.yaml:4:5: callers[0]: 2 ways"},
 		{"two callers of one key", head + "callers:\n  - {name: c, key: ops.pub, rights: [observe], agents: ['*']}\n  - {name: d, key: ops.pub, rights: [observe], agents: ['*']}\n", "policy.yaml:5:5: callers[1].keys[0]: the key of two callers"},
 		{"two of one name", head + "callers:\n  - {name: c, key: ops.pub, rights: [observe], agents: ['*']}\n  - {name: c, anonymous: true, rights: [observe], agents: ['*']}\n", `policy.yaml:5:12: callers[1].name: "c" is named twice`},
 		{"an unknown right", head + "callers:\n  - {name: c, anonymous: true, rights: [observer], agents: ['*']}\n", `policy.yaml:4:41: callers[0].rights[0]: "observer" is no right`},
