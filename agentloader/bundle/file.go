@@ -100,7 +100,7 @@ func ReadFileArtifact(ctx context.Context, from Source, d Digest) (*FileConfig, 
 // whom the policy requires in that role signed it. What the policy does not ask for, nobody may add.
 func (c *Checker) checkFiles(ctx context.Context, from Source, rule AgentRule, out *Checked) error {
 	var met []Requirement
-	for kind, f := range out.Manifest.files() {
+	for kind, f := range out.Manifest.Files() {
 		config, blob, err := ReadFileArtifact(ctx, from, f.Digest)
 		if err != nil {
 			return fmt.Errorf("%s %q: %w", kind, f.Name, err)

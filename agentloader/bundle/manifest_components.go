@@ -29,8 +29,8 @@ type File struct {
 	Root   Digest `json:"root"`
 }
 
-// files goes through all files with their kinds, in the order of the manifest.
-func (m *Manifest) files() iter.Seq2[string, File] {
+// Files goes through all files with their kinds, in the order of the manifest.
+func (m *Manifest) Files() iter.Seq2[string, File] {
 	return func(yield func(string, File) bool) {
 		if m.Model != nil && !yield(KindModel, *m.Model) {
 			return
@@ -53,7 +53,7 @@ const maxFiles = 16
 
 func (m *Manifest) checkFiles() error {
 	seen := map[[2]string]bool{}
-	for kind, f := range m.files() {
+	for kind, f := range m.Files() {
 		if err := f.validate(); err != nil {
 			return fmt.Errorf("%s %.80q: %w", kind, f.Name, err)
 		}

@@ -13,7 +13,7 @@ import (
 	"omega/images"
 )
 
-const bootUsage = "[--profile cpu|cloud|single|debug] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--id-key F [--author-key F]] [--print]"
+const bootUsage = "[--profile cpu|cloud|single|debug] [--from DIR] [--snp|--plain] [--config F] [--log-disk F] [--disk F …] [--layout F] [--port N] [--memory MIB] [--cpus N] [--accel auto|tcg|kvm] [--id-key F [--author-key F]] [--print]"
 
 // bootOptions say what to boot and how. The zero value of a field means what
 // the comment says.
@@ -21,6 +21,8 @@ type bootOptions struct {
 	Artifacts string       // folder with kernel, initrd, cmdline, ovmf.fd
 	Config    string       // file with the launch config's JSON; "": none
 	LogDisk   string       // raw file for the provenance log; "": none
+	Disks     []string     // raw files with agents' models, adapters and data
+	Layout    string       // raw file with an OCI layout; "": none
 	Port      int          // on 127.0.0.1; 0: a free one
 	Plain     bool         // no SNP even where the host has it
 	SNP       bool         // SNP or an error
@@ -58,6 +60,11 @@ func runBoot(ctx context.Context, e *env, args []string) error {
 	fs.BoolVar(&o.Plain, "plain", false, "boot without SNP, with the emulated PSP")
 	fs.StringVar(&o.Config, "config", "", "launch config (JSON)")
 	fs.StringVar(&o.LogDisk, "log-disk", "", "raw file for the provenance log")
+	fs.Func("disk", "raw file of `omega bundle disk`, with a model, an adapter or data; may be repeated", func(f string) error {
+		o.Disks = append(o.Disks, f)
+		return nil
+	})
+	fs.StringVar(&o.Layout, "layout", "", "raw file of `omega bundle layout`: bundles without a registry")
 	fs.IntVar(&o.Port, "port", defaultPort, "port on 127.0.0.1 that leads to the guest")
 	fs.IntVar(&o.Memory, "memory", defaultMemory, "memory in MiB")
 	fs.IntVar(&o.CPUs, "cpus", defaultVCPUs, "virtual CPUs; the launch digest covers their number")

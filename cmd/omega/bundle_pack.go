@@ -65,7 +65,7 @@ func pushDescriptors(ctx context.Context, repo name.Repository, list []bundle.De
 // runBundlePack makes an agent bundle.
 func runBundlePack(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("bundle")
-	manifest := fs.String("manifest", "", "agent.json; its image is filled in")
+	manifest := fs.String("manifest", "", "agent.json; its image, and what it leaves out of its files, are filled in")
 	image := fs.String("image", "", "a folder that becomes the agent's root, or an OCI layout folder")
 	to := fs.String("to", "", "repository: HOST/NAME")
 	plain := fs.Bool("plain-http", false, "speak HTTP to a registry that is not on this machine")
@@ -110,6 +110,9 @@ func packBundle(ctx context.Context, repo name.Repository, m bundle.Manifest, im
 	// Canonical: a list that is left out and an empty one give the same digest.
 	m.Tools, m.Models = append([]bundle.Tool{}, m.Tools...), append([]string{}, m.Models...)
 	m.Adapters, m.Peers = append([]bundle.File{}, m.Adapters...), append([]bundle.Peer{}, m.Peers...)
+	if err := completeFiles(ctx, repo, &m); err != nil {
+		return bundleRef{}, err
+	}
 	layer, err := m.Marshal()
 	if err != nil {
 		return bundleRef{}, err

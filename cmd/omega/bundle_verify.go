@@ -49,7 +49,7 @@ func verifyRef(ctx context.Context, ref bundleRef, doc *policy.Document) (*bundl
 	switch {
 	case errors.Is(err, bundle.ErrUnsigned):
 		return nil, exit(exitSignature, err)
-	case errors.Is(err, bundle.ErrUnknown), errors.Is(err, bundle.ErrMalformed):
+	case errors.Is(err, bundle.ErrUnknown), errors.Is(err, bundle.ErrMalformed), errors.Is(err, bundle.ErrSwapped):
 		return nil, exit(exitMismatch, err)
 	}
 	return checked, err
@@ -106,6 +106,9 @@ func runBundleInspect(ctx context.Context, e *env, args []string) error {
 	subjects := []bundle.Digest{ref.digest}
 	for _, t := range m.Tools {
 		subjects = append(subjects, t.Descriptors)
+	}
+	for _, f := range m.Files() {
+		subjects = append(subjects, f.Digest)
 	}
 	for _, s := range subjects {
 		claims, err := bundle.Claims(ctx, source, s)

@@ -136,7 +136,7 @@ func prepareVM(ctx context.Context, e *env, o bootOptions) (_ *preparedVM, err e
 	if p.binary, firmware, err = images.QEMU(ctx, c, e.imageSteps); err != nil {
 		return nil, err
 	}
-	p.machine = qemu.Machine{Firmware: firmware, Memory: o.Memory, CPUs: o.CPUs, LogDisk: o.LogDisk, Input: o.Input}
+	p.machine = qemu.Machine{Firmware: firmware, Memory: o.Memory, CPUs: o.CPUs, LogDisk: o.LogDisk, LayoutDisk: o.Layout, Disks: o.Disks, Input: o.Input}
 	if p.machine.Memory == 0 {
 		p.machine.Memory = defaultMemory
 	}
@@ -145,6 +145,11 @@ func prepareVM(ctx context.Context, e *env, o bootOptions) (_ *preparedVM, err e
 	}
 	if err := checkLogDisk(o.LogDisk); err != nil {
 		return nil, err
+	}
+	for _, disk := range append([]string{o.Layout}, o.Disks...) {
+		if err := checkDisk(disk); err != nil {
+			return nil, err
+		}
 	}
 	if p.machine.Port, err = freePort(o.Port); err != nil {
 		return nil, err

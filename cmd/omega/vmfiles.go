@@ -65,6 +65,18 @@ func checkLogDisk(path string) error {
 	return f.Close()
 }
 
+// checkDisk does the same for a disk that is only read.
+func checkDisk(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("disk: %w", err)
+	}
+	return f.Close()
+}
+
 // built reports whether dir holds artifacts.
 func built(dir string) bool {
 	a := images.At(dir)

@@ -25,6 +25,7 @@ const (
 	portPower    = "omega.power.0"
 	serialConfig = "omega-config"
 	serialLog    = "omega-log"
+	serialLayout = "omega-layout"
 )
 
 // GuestPort is where the guest listens.
@@ -41,8 +42,10 @@ type Machine struct {
 	Kernel, Initrd string // paths of private copies
 	Cmdline        string
 
-	ConfigDisk, LogDisk string // raw images
-	Port                int    // on 127.0.0.1, forwarded to GuestPort; 0 for none
+	ConfigDisk, LogDisk string   // raw images
+	LayoutDisk          string   // raw image with an OCI layout
+	Disks               []string // raw images with agents' files
+	Port                int      // on 127.0.0.1, forwarded to GuestPort; 0 for none
 
 	PSPSocket, PowerSocket string // unix sockets that we listen on
 	SNP                    *SNP   // nil: plain
@@ -84,6 +87,11 @@ func (m *Machine) Args() []string {
 	args = append(args, m.network()...)
 	args = append(args, m.disk("config", serialConfig, m.ConfigDisk, true)...)
 	args = append(args, m.disk("log", serialLog, m.LogDisk, false)...)
+	args = append(args, m.disk("layout", serialLayout, m.LayoutDisk, true)...)
+	for i, path := range m.Disks {
+		id := "file" + strconv.Itoa(i)
+		args = append(args, m.disk(id, "omega-"+id, path, true)...)
+	}
 	args = append(args, m.ports()...)
 	return append(args, m.Extra...)
 }

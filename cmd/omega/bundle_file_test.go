@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"omega/agentloader/bundle"
+	"omega/internal/verity"
+)
+
+// addModels gives the packer's policy who makes models and adapters.
+func (p *packer) addModels() {
+	for _, who := range []string{"mia", "ada"} {
+		p.ok("bundle", "key", "--out", p.path(who))
+	}
+	text, err := os.ReadFile(p.path("policy.yaml"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s := strings.Replace(string(text), "auditors:", `  - {name: mia, key: mia.pub, roles: [model], names: ["*"]}
+  - {name: ada, key: ada.pub, roles: [adapter], names: ["*"]}
+auditors:`, 1)
+	s = strings.Replace(s, "{role: tool, principal: files-co}", "{role: tool, principal: files-co}, {role: model, principal: mia}, {role: adapter, principal: ada}", 1)
+	p.write("policy.yaml", s)
+}
+
+// file pushes a file as a component, signed by its maker, and returns its digest.
+func (p *packer) file(kind, name, who string, more ...string) string {
+	p.t.Helper()
+	p.write(name, strings.Repeat(name, 3000))
+	ref := p.ok(append([]string{"bundle", kind, "--file", p.path(name), "--name", name, "--to", p.repo}, more...)...)
+	p.sign(who, kind, who, ref)
+	_, digest, _ := strings.Cut(ref, "@")
+	return digest
+}
+
+func TestBundlesHaveModelsAndAdaptersOfTheirMakers(t *testing.T) {
+	p := newPacker(t)
+	p.addModels()
+	small, large := p.file("model", "small", "mia"), p.file("model", "large", "mia")
+	tuned := p.file("adapter", "tuned", "ada", "--base", small)
+	tools := p.ok("bundle", "descriptors", "--file", p.path("tools.json"), "--to", p.repo)
+	p.sign("files", "tool", "files-co", tools)
+	_, descriptors, _ := strings.Cut(tools, "@")
+	pack := func(model, adapter string) string {
+		t.Helper()
+		p.write("agent.json", `{"version":"omega/agent/v1","name":"notes","command":["/agent"],"tools":[{"server":"files","descriptors":"`+descriptors+`"}],
+			"model":`+model+`,"adapters":[`+adapter+`]}`)
+		ref := p.ok("bundle", "pack", "--manifest", p.path("agent.json"), "--image", p.path("root"), "--to", p.repo)
+		p.sign("author", "author", "acme", ref)
+		return ref
+	}
+	only := func(digest string) string { return `{"digest":"` + digest + `"}` }
+	tests := []struct {
+		name, ref string
+		code      int
+		says      string
+	}{
+		{"its own", pack(only(small), only(tuned)), exitOK, "mia"},
+		{"an adapter of another model", pack(only(large), only(tuned)), exitMismatch, "was made for the model"},
+		{"another's model under its name", pack(strings.Replace(only(large), "{", `{"name":"small","size":1,"root":"`+bundle.DigestOf(nil).String()+`",`, 1), only(tuned)),
+			exitMismatch, `the bundle's model "small" is the model "large"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, words := p.omega("bundle", "verify", "--policy", p.path("policy.yaml"), tt.ref)
+			if code != tt.code || !strings.Contains(out+words, tt.says) {
+				t.Errorf("exit code %d, want %d with %q: %s%s", code, tt.code, tt.says, out, words)
+			}
+		})
+	}
+	if out := p.ok("bundle", "inspect", tests[0].ref); !strings.Contains(out, `"role": "adapter"`) || !strings.Contains(out, `"name": "tuned"`) {
+		t.Errorf("inspect: %s", out)
+	}
+}
+
+func TestADiskIsTheFileAndItsTree(t *testing.T) {
+	p := newPacker(t)
+	p.write("weights", strings.Repeat("weights", 2000))
+	root := p.ok("bundle", "disk", "--file", p.path("weights"), "--out", p.path("disk"))
+	disk, err := os.ReadFile(p.path("disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, tail, err := verity.Append(strings.NewReader(strings.Repeat("weights", 2000)), 14000)
+	if err != nil || root != bundle.Digest(want).String() || !bytes.Equal(disk, append([]byte(strings.Repeat("weights", 2000)), tail...)) {
+		t.Errorf("root %s, %d bytes, %v", root, len(disk), err)
+	}
+	if code, _, words := p.omega("bundle", "disk", "--file", p.path("root"), "--out", p.path("disk2")); code == exitOK {
+		t.Errorf("a folder became a disk: %s", words)
+	}
+}
