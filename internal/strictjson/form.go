@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -20,14 +21,36 @@ const (
 	formBytes               // base64, or an array of elem
 )
 
+// as is how a value is stored.
+type as byte
+
+const (
+	asElse    as = iota // by encoding/json
+	asString            // string
+	asRaw               // json.RawMessage
+	asAny               // any
+	asRaws              // map[string]json.RawMessage
+	asAnys              // map[string]any
+	asStruct            // a struct without embedded ones
+	asPointer           // a pointer
+)
+
 // form is what the JSON for one Go type must look like.
 type form struct {
 	kind   kind
+	as     as
 	null   bool // whether it may be null
 	exact  bool // whether a float64 must keep its numbers
 	length int  // of an array, -1 for any
 	elem   *form
-	fields map[string]*form // nil for a name that stands for two fields
+	fields []field
+}
+
+// field is one field of a struct.
+type field struct {
+	name  string
+	index int
+	form  *form
 }
 
 // forms is the table of forms by type. It fills itself: to read a type anew for
@@ -62,18 +85,30 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 	made[t] = f
 	if decodesItself(t) {
 		*f = *anything
+		if t == reflect.TypeFor[json.RawMessage]() {
+			f.as = asRaw
+		}
 		return f
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
-		f.kind, f.null, f.elem = formPointer, true, build(t.Elem(), made)
+		f.kind, f.as, f.null, f.elem = formPointer, asPointer, true, build(t.Elem(), made)
 	case reflect.Interface:
 		*f = *valueForm(true)
+		if t == reflect.TypeFor[any]() {
+			f.as = asAny
+		}
 	case reflect.Struct:
-		f.kind, f.fields = formStruct, map[string]*form{}
+		f.kind, f.as = formStruct, asStruct
 		f.collect(t, made)
 	case reflect.Map:
 		f.kind, f.null, f.elem = formMap, true, build(t.Elem(), made)
+		switch t {
+		case reflect.TypeFor[map[string]any]():
+			f.as = asAnys
+		case reflect.TypeFor[map[string]json.RawMessage]():
+			f.as = asRaws
+		}
 	case reflect.Slice:
 		f.kind, f.null, f.elem = formList, true, build(t.Elem(), made)
 		if t.Elem().Kind() == reflect.Uint8 {
@@ -84,6 +119,9 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 	default:
 		*f = *valueForm(t.Kind() == reflect.Float64 || t.Kind() == reflect.Float32)
 		f.null = false
+		if t.Kind() == reflect.String {
+			f.as = asString
+		}
 	}
 	return f
 }
@@ -99,14 +137,18 @@ func decodesItself(t reflect.Type) bool {
 // collect lists the JSON names of a struct, those of embedded structs included.
 func (f *form) collect(t reflect.Type, made map[reflect.Type]*form) {
 	for i := range t.NumField() {
-		field := t.Field(i)
-		tag := field.Tag.Get("json")
-		name, _, _ := strings.Cut(tag, ",")
+		member := t.Field(i)
+		tag := member.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
 		if tag == "-" {
 			continue
 		}
-		if field.Anonymous && name == "" {
-			e := field.Type
+		if strings.Contains(options, "string") {
+			f.as = asElse
+		}
+		if member.Anonymous && name == "" {
+			f.as = asElse // its fields are found by encoding/json
+			e := member.Type
 			if e.Kind() == reflect.Pointer {
 				e = e.Elem()
 			}
@@ -115,17 +157,17 @@ func (f *form) collect(t reflect.Type, made map[reflect.Type]*form) {
 				continue
 			}
 		}
-		if !field.IsExported() {
+		if !member.IsExported() {
 			continue
 		}
 		if name == "" {
-			name = field.Name
+			name = member.Name
 		}
-		if _, twice := f.fields[name]; twice {
-			f.fields[name] = nil
+		if other := f.field([]byte(name)); other != nil {
+			other.form = nil // what stands for two fields is for none
 			continue
 		}
-		f.fields[name] = build(field.Type, made)
+		f.fields = append(f.fields, field{name: name, index: i, form: build(member.Type, made)})
 	}
 }
 
@@ -147,8 +189,8 @@ func (f *form) member(key []byte, loose bool) (*form, error) {
 	if f.kind != formStruct {
 		return f.elem, nil
 	}
-	if field := f.fields[string(key)]; field != nil {
-		return field, nil
+	if field := f.field(key); field != nil && field.form != nil {
+		return field.form, nil
 	}
 	if !loose || f.foldsToAny(string(key)) {
 		return nil, misfitf("unknown field %q", clip(key))
@@ -156,13 +198,18 @@ func (f *form) member(key []byte, loose bool) (*form, error) {
 	return anything, nil
 }
 
+// field finds a field by its name.
+func (f *form) field(key []byte) *field {
+	for i := range f.fields {
+		if f.fields[i].name == string(key) {
+			return &f.fields[i]
+		}
+	}
+	return nil
+}
+
 // foldsToAny reports a key that encoding/json would store in a known field
 // although the name differs by case.
 func (f *form) foldsToAny(key string) bool {
-	for name := range f.fields {
-		if strings.EqualFold(key, name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.fields, func(known field) bool { return strings.EqualFold(key, known.name) })
 }

@@ -109,7 +109,7 @@ func referenceFits(v any, t reflect.Type, loose bool) bool {
 			f := formOf(t)
 			name, known := reflect.StructField{}, false
 			for i := range t.NumField() {
-				if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag == key || tag == "" && t.Field(i).Name == key {
+				if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag == key && key != "" || tag == "" && t.Field(i).Name == key {
 					name, known = t.Field(i), true
 				}
 			}

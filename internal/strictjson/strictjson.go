@@ -10,7 +10,6 @@
 package strictjson
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -55,17 +54,15 @@ func (l Limits) values() int {
 // Decode reads exactly one JSON value from b into v. It is checked whole, in
 // one pass, before anything of it is stored.
 func Decode(b []byte, v any, o Limits) error {
-	t := reflect.TypeOf(v)
-	if t == nil || t.Kind() != reflect.Pointer {
+	to := reflect.ValueOf(v)
+	if to.Kind() != reflect.Pointer || to.IsNil() {
 		return errors.New("json: the target must be a pointer")
 	}
-	if err := check(b, formOf(t.Elem()), o); err != nil {
+	f := formOf(to.Type().Elem())
+	if err := check(b, f, o); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("json: %w", err)
-	}
-	return nil
+	return (&storer{text{b: b}}).store(f, to.Elem())
 }
 
 // Check refuses what Decode refuses in every text, whatever it is read into.
