@@ -253,6 +253,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Files:    runFiles(a),
 		Stdio:    a.Manifest.Server != nil,
 		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
+		A2A:      a2aOf(a),
 	}
 	for _, t := range a.Tools {
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})

@@ -157,6 +157,7 @@ type runRequest struct {
 	Restart    *bundle.Restart    `json:"restart,omitempty"`
 	Serve      *bundle.Serve      `json:"serve,omitempty"`
 	Files      []runFile          `json:"files,omitempty"`
+	A2A        a2aPart            `json:"a2a,omitzero"`
 	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
 	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }
@@ -207,6 +208,7 @@ type linkRequest struct {
 	Identity attest.Bytes32 `json:"identity"`
 	Tools    []toolSet      `json:"tools"`
 	Models   []string       `json:"models"`
+	A2A      a2aPart        `json:"a2a,omitzero"`
 }
 
 // exitsReply answers opExits, which waits until at least one agent has ended.

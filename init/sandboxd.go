@@ -139,7 +139,7 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 	}
 	defer pairs.close()
 	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
-		Identity: agent.Identity, Tools: req.Tools, Models: req.Models}
+		Identity: agent.Identity, Tools: req.Tools, Models: req.Models, A2A: req.A2A}
 	if _, err := s.gateway.Call(ctx, opLink, link, nil, pairs.ours...); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,11 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 	for i, t := range req.Tools {
 		servers[i] = t.Server
 	}
-	env, err := sandbox.Env(req.Env, servers)
+	own, err := sandbox.WithPeers(req.Env, req.A2A.names())
+	if err != nil {
+		return nil, err
+	}
+	env, err := sandbox.Env(own, servers)
 	if err != nil {
 		return nil, err
 	}

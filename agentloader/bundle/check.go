@@ -41,6 +41,7 @@ func (c *Component) KeyIDs() []string {
 const (
 	KindManifest = "manifest"
 	KindImage    = "image"
+	KindPeer     = "peer"
 	KindTools    = "tool-descriptors"
 )
 
@@ -144,6 +145,9 @@ func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, 
 		out.Components = append(out.Components,
 			Component{KindManifest, out.Manifest.Name, out.Bundle, r.Role, r.Principal, by},
 			Component{KindImage, out.Manifest.Name, out.Manifest.Image.Digest, r.Role, r.Principal, by})
+		for _, p := range out.Manifest.Peers {
+			out.Components = append(out.Components, Component{KindPeer, p.Name, p.meant(), r.Role, r.Principal, by})
+		}
 	}
 	return nil
 }

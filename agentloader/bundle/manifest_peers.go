@@ -19,6 +19,19 @@ type Peer struct {
 	Key    string `json:"key,omitempty"`   // ID of a key that signed it: hex SHA-256 of its SubjectPublicKeyInfo
 }
 
+// meant is what a peer is in an agent's identity: its bundle's digest, or the
+// key's. Its own identity would be a cycle where two agents are each other's peers.
+func (p Peer) meant() Digest {
+	if p.Key == "" {
+		return p.Bundle
+	}
+	var d Digest
+	if _, err := hex.Decode(d[:], []byte(p.Key)); err != nil {
+		return Digest{}
+	}
+	return d
+}
+
 // maxCard bounds an agent card: it is part of every agent manifest that has one.
 const maxCard = 32 << 10
 

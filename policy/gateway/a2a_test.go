@@ -329,10 +329,9 @@ func TestAPeerThatIsNotWhatWasPinnedIsNotSpokenTo(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w, _ := peersWorld(t)
+			w := askersWorld(t)
 			other := &a2aAgent{card: tt.card, answer: results(message03("hello"))}
 			serveAgent(t, w.gw, tt.agent, other)
-			other.offer(tt.card)
 			if got, isError := w.send("friend", "hi"); !isError || !strings.Contains(got, tt.want) {
 				t.Errorf("%s, want %s", got, tt.want)
 			}

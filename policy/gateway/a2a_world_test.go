@@ -129,12 +129,6 @@ func (a *a2aAgent) requests() []string {
 	return append([]string{}, a.seen...)
 }
 
-func (a *a2aAgent) offer(card string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.card = card
-}
-
 func (a *a2aAgent) says(answer func(w http.ResponseWriter, method string, params json.RawMessage)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -160,20 +154,25 @@ func results(list ...string) func(http.ResponseWriter, string, json.RawMessage) 
 // peersWorld is a gateway with an agent that asks and one that is asked.
 func peersWorld(t *testing.T, change ...func(*world)) (*world, *a2aAgent) {
 	t.Helper()
+	w, a := askersWorld(t, change...), &a2aAgent{card: friendCard, answer: results(message03("hello"))}
+	serveAgent(t, w.gw, friendAgent("friend-1"), a)
+	return w, a
+}
+
+// askersWorld is a gateway with an agent that asks, and nobody who answers.
+func askersWorld(t *testing.T, change ...func(*world)) *world {
+	t.Helper()
 	out, err := peersCompiled()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, append([]func(*world){func(w *world) {
+	return newWorld(t, append([]func(*world){func(w *world) {
 		w.cfg.Document, w.cfg.Decider, w.cfg.PolicyDigest = out.Document, out.Decider, out.Digest
 		w.cfg.Dial["far.example.com:443"] = w.cfg.Dial["files.example.com:443"]
 		w.cfg.Secret = func(string) ([]byte, error) { return []byte("a-secret-token"), nil }
 		w.agent = gateway.Agent{Instance: "asker-1", Name: "asker", Tools: pinnedBy("files", "vault"),
 			Peers: []gateway.PeerPin{{Name: "friend", Key: authorKey}, {Name: "boss", Bundle: friendBundle}, {Name: "newer", Key: authorKey}, {Name: "far", Key: authorKey}, {Name: "nobody", Key: authorKey}}}
 	}}, change...)...)
-	a := &a2aAgent{card: friendCard, answer: results(message03("hello"))}
-	serveAgent(t, w.gw, friendAgent("friend-1"), a)
-	return w, a
 }
 
 func pinnedBy(servers ...string) (out []gateway.Tool) {
