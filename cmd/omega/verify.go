@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--token F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu …"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--token F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu … | schema"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -73,6 +73,9 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	if len(args) > 0 && args[0] == "gpu" {
 		return runVerifyGPU(e, args[1:])
 	}
+	if len(args) == 1 && args[0] == "schema" {
+		return printEvidenceSchema(e.Stdout)
+	}
 	var o verifyOptions
 	fs := e.flags("verify")
 	o.flags(fs)
@@ -101,6 +104,16 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 		}
 	}
 	return advised(err)
+}
+
+// printEvidenceSchema is `omega verify schema`.
+func printEvidenceSchema(w io.Writer) error {
+	b, err := attest.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
 }
 
 // flags are those of every verb that verifies a platform.
