@@ -115,4 +115,4 @@ func IdentityRoot(c []Component) [32]byte {
 }
 
 // RootOfCommitments is the identity over commitments in order.
-func RootOfCommitments(c []Bytes32) [32]byte { return merkle.Root(toHashes(c)) }
+func RootOfCommitments(c []Bytes32) [32]byte { return merkle.Root(c) }

@@ -43,13 +43,21 @@ func (e *Evidence) Partial() bool { return len(e.Agents) == 1 && e.Session.Agent
 // Complete reports whether the agents shown or hidden are those that the
 // session statement names: all of them, or one with its path.
 func (e *Evidence) Complete() bool {
+	leaves := make([]Bytes32, len(e.Agents))
+	for i := range e.Agents {
+		leaves[i] = e.Agents[i].Leaf()
+	}
+	return e.CompleteOf(leaves)
+}
+
+// CompleteOf is Complete for who has the agents' leaves already.
+func (e *Evidence) CompleteOf(leaves []Bytes32) bool {
 	s := &e.Session
 	if e.Partial() {
-		a := &e.Agents[0]
 		return s.AgentCount <= MaxAgents &&
-			merkle.Verify(merkle.Hash(s.AgentsRoot), merkle.Hash(a.Leaf()), int(a.Index), int(s.AgentCount), toHashes(e.AgentPath))
+			merkle.Verify(merkle.Hash(s.AgentsRoot), merkle.Hash(leaves[0]), int(e.Agents[0].Index), int(s.AgentCount), toHashes(e.AgentPath))
 	}
-	if len(e.AgentPath) > 0 || int64(s.AgentCount) != int64(len(e.Agents)) || s.AgentsRoot != Bytes32(AgentsRoot(e.Agents)) {
+	if len(e.AgentPath) > 0 || int64(s.AgentCount) != int64(len(e.Agents)) || s.AgentsRoot != Bytes32(RootOfCommitments(leaves)) {
 		return false
 	}
 	for i := range e.Agents {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"omega/internal/dsse"
+	"omega/internal/share"
 )
 
 // A Voucher verifies the signatures of many components, each signature once
@@ -48,13 +50,56 @@ func (v *Voucher) Vouched(c *Component, bundle Bytes32) error {
 	return nil
 }
 
+// Ahead verifies the signatures of components that Vouched will be asked about,
+// on all processors. It need not be called.
+func (v *Voucher) Ahead(all []*Component) {
+	var todo []*Signature
+	for _, c := range all {
+		for i := range c.Signatures {
+			s := &c.Signatures[i]
+			if !slices.ContainsFunc(todo, func(t *Signature) bool { return t.same(s) }) && len(todo) < maxAhead {
+				todo = append(todo, s)
+			}
+		}
+	}
+	out, errs := make([]stated, len(todo)), make([]error, len(todo))
+	share.Each(len(todo), 1, func(i int) { out[i], errs[i] = verifySignature(todo[i]) })
+	for i := range out {
+		if errs[i] == nil { // what is refused is refused again, in its place
+			v.keep(out[i])
+		}
+	}
+}
+
+// maxAhead bounds what is verified ahead, and the search for what is the same.
+const maxAhead = 256
+
+func (s *Signature) same(other *Signature) bool {
+	return bytes.Equal(s.Sig, other.Sig) && bytes.Equal(s.Payload, other.Payload) && bytes.Equal(s.Key, other.Key)
+}
+
 // read is what a signature says, if it is valid.
 func (v *Voucher) read(s *Signature) (stated, error) {
 	for _, before := range v.verified[string(s.Payload)] {
-		if bytes.Equal(before.sig.Sig, s.Sig) && bytes.Equal(before.sig.Key, s.Key) {
+		if before.sig.same(s) {
 			return before, nil
 		}
 	}
+	out, err := verifySignature(s)
+	if err == nil {
+		v.keep(out)
+	}
+	return out, err
+}
+
+func (v *Voucher) keep(s stated) {
+	if v.verified == nil {
+		v.verified = map[string][]stated{}
+	}
+	v.verified[string(s.sig.Payload)] = append(v.verified[string(s.sig.Payload)], s)
+}
+
+func verifySignature(s *Signature) (stated, error) {
 	key, err := dsse.ParseKey(s.Key)
 	if err != nil {
 		return stated{}, err
@@ -66,10 +111,5 @@ func (v *Voucher) read(s *Signature) (stated, error) {
 	if err != nil {
 		return stated{}, err
 	}
-	if v.verified == nil {
-		v.verified = map[string][]stated{}
-	}
-	out := stated{s, key.ID, about}
-	v.verified[string(s.Payload)] = append(v.verified[string(s.Payload)], out)
-	return out, nil
+	return stated{s, key.ID, about}, nil
 }

@@ -3,8 +3,10 @@ package verifier
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"omega/attest"
+	"omega/internal/share"
 )
 
 // vouching is a component's signatures for one agent bundle, verified once
@@ -27,8 +29,10 @@ func (a *appraisal) agents() {
 		Name: "agents", Expected: fmt.Sprintf("%d agents, root %s", s.AgentCount, s.AgentsRoot), Found: fmt.Sprintf("%d agents", len(a.e.Agents)),
 		Words: "these are all agents that the platform has admitted in this boot",
 	}
-	hidden := 0
+	all := a.hash()
+	leaves, hidden := make([]attest.Bytes32, len(all)), 0
 	for i := range a.e.Agents {
+		leaves[i] = all[i].leaf
 		if !a.e.Agents[i].Hidden.IsZero() {
 			hidden++
 		}
@@ -39,29 +43,72 @@ func (a *appraisal) agents() {
 	case hidden > 0:
 		c.Words = fmt.Sprintf("these and %d that you are not shown are all agents that the platform has admitted in this boot", hidden)
 	}
-	a.judge(a.e.Complete(), c, "the agents are not those that the platform stated: one was left out, added, changed or moved")
-	if a.unseen() {
+	a.judge(a.e.CompleteOf(leaves), c, "the agents are not those that the platform stated: one was left out, added, changed or moved")
+	if a.e.Partial() || slices.ContainsFunc(all, func(h hashed) bool { return h.unseen }) {
 		a.say("hidden", "agents or parts of them are not shown to you: nothing is said about who vouches for those, nor whether they are revoked")
 	}
 	seen := map[string]bool{}
 	for i := range a.e.Agents {
 		if g := &a.e.Agents[i]; g.Hidden.IsZero() {
-			a.agent(g, len(a.sent.Agents[i].Components) == 0, seen)
+			a.agent(g, &all[i], seen)
 		}
 	}
 }
 
-// agent appraises one agent. Where no component was sent, the identity must be
-// one that is known.
-func (a *appraisal) agent(g *attest.Agent, unsent bool, seen map[string]bool) {
-	c := attest.Check{Name: "agent " + title(g), Expected: g.Identity.String()}
+// hashed is an agent with its hashes.
+type hashed struct {
+	ids            []attest.Bytes32 // of its components
+	identity, leaf attest.Bytes32
+	unsent         bool // no component was sent: the identity must be one that is known
+	unseen         bool // it, or a component, is not shown
+	shown          int  // components
+}
+
+// hash hashes all agents, each component once, on all processors.
+func (a *appraisal) hash() []hashed {
+	out, all := make([]hashed, len(a.e.Agents)), make([]attest.Bytes32, 0, components(a.e))
+	for i := range out {
+		g, h, first := &a.e.Agents[i], &out[i], len(all)
+		for n := range g.Components {
+			if g.Components[n].Shown() {
+				h.shown++
+			}
+			all = append(all, a.ids.of(&g.Components[n]))
+		}
+		h.unsent, h.ids = len(a.sent.Agents[i].Components) == 0, all[first:]
+		h.unseen = !g.Hidden.IsZero() || h.shown < len(h.ids)
+	}
+	a.voucher.Ahead(a.ids.parts())
+	const few = 32 // agents: a goroutine costs as much as the hashes of one
+	share.Each(len(out), few, func(i int) {
+		g, h := &a.e.Agents[i], &out[i]
+		h.leaf = g.Leaf()
+		if h.unsent {
+			return
+		}
+		var room [16]attest.Bytes32 // enough for most, without an allocation
+		commitments := append(room[:0], h.ids...)
+		for n := range commitments {
+			if commitments[n] = g.Components[n].Hidden; commitments[n].IsZero() {
+				commitments[n] = attest.Commitment(h.ids[n], g.Components[n].Salt)
+			}
+		}
+		h.identity = attest.RootOfCommitments(commitments)
+	})
+	return out
+}
+
+// agent appraises one agent.
+func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
+	c := attest.Check{Name: "agent " + title(g)}
 	if g.Shown() && (g.Bundle.IsZero() || g.Instance == "" || seen[g.Instance]) {
 		c.Words = "the agent has no bundle, or its name twice"
 		a.compare(false, c)
 		return
 	}
 	seen[g.Instance] = true
-	if err := a.identity(g, unsent); err != nil {
+	if err := a.identity(g, h); err != nil {
+		c.Expected = g.Identity.String()
 		if errors.Is(err, ErrSignature) {
 			a.refuse(err, c)
 			return
@@ -71,51 +118,22 @@ func (a *appraisal) agent(g *attest.Agent, unsent bool, seen map[string]bool) {
 		return
 	}
 	c.Words = fmt.Sprintf("agent %q, %s, is made of the %d components shown, each signed by its principal", g.Name, g.State, len(g.Components))
-	switch shown := shownOf(g); {
-	case unsent:
+	switch {
+	case h.unsent:
 		c.Words = fmt.Sprintf("agent %q, %s, is made of %d components that you appraised before", g.Name, g.State, len(g.Components))
-	case shown < len(g.Components):
-		c.Words = fmt.Sprintf("agent %s has %d components, of which %d are shown, each signed by its principal", title(g), len(g.Components), shown)
+	case h.shown < len(g.Components):
+		c.Words = fmt.Sprintf("agent %s has %d components, of which %d are shown, each signed by its principal", title(g), len(g.Components), h.shown)
 	}
 	a.compare(true, c)
 }
 
-// unseen reports whether there are agents or components that are not shown.
-func (a *appraisal) unseen() bool {
-	if a.e.Partial() {
-		return true
-	}
-	for i := range a.e.Agents {
-		g := &a.e.Agents[i]
-		if !g.Hidden.IsZero() || shownOf(g) < len(g.Components) {
-			return true
-		}
-	}
-	return false
-}
-
-func shownOf(g *attest.Agent) (n int) {
-	for i := range g.Components {
-		if g.Components[i].Shown() {
-			n++
-		}
-	}
-	return n
-}
-
 // identity says why an agent is not what its identity says, signatures first.
-func (a *appraisal) identity(g *attest.Agent, unsent bool) error {
+func (a *appraisal) identity(g *attest.Agent, h *hashed) error {
 	if len(g.Components) == 0 {
 		return errors.New("the agent shows no components, and its identity is not one that is known here")
 	}
-	commitments := make([]attest.Bytes32, len(g.Components))
 	for i := range g.Components {
 		c := &g.Components[i]
-		id := a.ids.of(c)
-		commitments[i] = c.Hidden
-		if c.Hidden.IsZero() {
-			commitments[i] = attest.Commitment(id, c.Salt)
-		}
 		switch {
 		case !c.Hidden.IsZero():
 			continue
@@ -124,11 +142,11 @@ func (a *appraisal) identity(g *attest.Agent, unsent bool) error {
 		case c.Kind == attest.KindPolicy && c.Digest != a.e.Boot.PolicyDigest:
 			return errors.New("the agent's policy is not the platform's")
 		}
-		if err := a.vouch(c, id, g.Bundle); err != nil {
+		if err := a.vouch(c, h.ids[i], g.Bundle); err != nil {
 			return err
 		}
 	}
-	if !unsent && g.Identity != attest.Bytes32(attest.RootOfCommitments(commitments)) {
+	if !h.unsent && g.Identity != h.identity {
 		return errors.New("the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's")
 	}
 	return nil

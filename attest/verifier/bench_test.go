@@ -9,16 +9,23 @@ import (
 	"omega/attest/verifier"
 )
 
-// crowd is a world with n agents.
-func crowd(b *testing.B, n int) *world {
+// crowd is a world with n agents, shown as a platform shows them.
+func crowd(b testing.TB, n int) (*world, attest.AgentSet) {
 	b.Helper()
-	w := newWorld(b)
-	w.e.Agents = nil
+	var set attest.AgentSet
+	var err error
 	for i := range n {
-		w.e.Agents = append(w.e.Agents, agentAt(uint32(i)))
+		if set, err = set.With(agentAt(uint32(i))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w := newWorld(b)
+	view := attest.View{Visible: func(string) bool { return true }}
+	if err := view.Show(w.e, set); err != nil {
+		b.Fatal(err)
 	}
 	w.seal()
-	return w
+	return w, set
 }
 
 // agentAt is one of many instances of one agent.
@@ -36,7 +43,7 @@ func agentAt(index uint32) attest.Agent {
 func BenchmarkAppraise(b *testing.B) {
 	for _, n := range []int{1, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			w := crowd(b, n)
+			w, _ := crowd(b, n)
 			for b.Loop() {
 				if _, err := verifier.Appraise(w.e, w.p); err != nil {
 					b.Fatal(err)
@@ -44,7 +51,7 @@ func BenchmarkAppraise(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprint(n, "/parse"), func(b *testing.B) {
-			w := crowd(b, n)
+			w, _ := crowd(b, n)
 			raw, err := w.e.Marshal()
 			if err != nil {
 				b.Fatal(err)
@@ -62,7 +69,7 @@ func BenchmarkAppraise(b *testing.B) {
 // BenchmarkDelta is one agent more, whole, on a platform that is known and runs
 // 999 others: four components, three signatures of two principals.
 func BenchmarkDelta(b *testing.B) {
-	w := crowd(b, 1000)
+	w, set := crowd(b, 1000)
 	r, err := verifier.Appraise(w.e, w.p)
 	if err != nil {
 		b.Fatal(err)
@@ -72,12 +79,6 @@ func BenchmarkDelta(b *testing.B) {
 	}
 	if err := w.p.Prepare(); err != nil {
 		b.Fatal(err)
-	}
-	var set attest.AgentSet
-	for _, a := range w.e.Agents {
-		if set, err = set.With(a); err != nil {
-			b.Fatal(err)
-		}
 	}
 	view := attest.View{Visible: func(string) bool { return true }, Have: w.p.Known.Have()[:1], Open: &attest.Open{Instance: "a-500"}}
 	produce := func() []byte {

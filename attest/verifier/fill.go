@@ -36,6 +36,15 @@ func (m ids) of(c *attest.Component) attest.Bytes32 {
 	return id
 }
 
+// parts are the components that were seen.
+func (m ids) parts() []*attest.Component {
+	out := make([]*attest.Component, 0, len(m))
+	for _, p := range m {
+		out = append(out, p.part)
+	}
+	return out
+}
+
 // same reports whether components of one partName have one ID.
 func same(a, b *attest.Component) bool {
 	return a.Role == b.Role && a.Principal == b.Principal && slices.EqualFunc(a.Signatures, b.Signatures, func(x, y attest.Signature) bool {
@@ -55,27 +64,42 @@ func (k *Known) fill(e *attest.Evidence, seen ids) *attest.Evidence {
 	}
 	out := *e
 	out.Agents = make([]attest.Agent, len(e.Agents))
-	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}}
+	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}, room: make([]attest.Component, 0, components(e))}
 	if leans {
 		out.Boot, f.known = k.Boot, k
 	}
 	for i := range e.Agents {
-		out.Agents[i] = f.agent(e.Agents[i])
+		out.Agents[i] = e.Agents[i]
+		f.agent(&out.Agents[i])
 	}
 	return &out
 }
 
+// components is how many there are.
+func components(e *attest.Evidence) (n int) {
+	for i := range e.Agents {
+		n += len(e.Agents[i].Components)
+	}
+	return n
+}
+
 // leavesOut reports whether components are named by their IDs alone.
 func leavesOut(e *attest.Evidence) bool {
-	return slices.ContainsFunc(e.Agents, func(a attest.Agent) bool {
-		return slices.ContainsFunc(a.Components, func(c attest.Component) bool { return !c.Known.IsZero() })
-	})
+	for i := range e.Agents {
+		for n := range e.Agents[i].Components {
+			if !e.Agents[i].Components[n].Known.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // filling is one fill on its way.
 type filling struct {
 	seen  ids
 	shown map[attest.Bytes32]*attest.Component // in agents before
+	room  []attest.Component                   // for those of all agents
 	known *Known                               // nil where the evidence does not lean on it
 	// kept and identities are what is known, made when it is asked for.
 	kept       map[attest.Bytes32]*attest.Component
@@ -93,29 +117,33 @@ func (f *filling) prepare() {
 	}
 }
 
-func (f *filling) agent(a attest.Agent) attest.Agent {
+// agent fills in an agent, whose components are another's until then.
+func (f *filling) agent(a *attest.Agent) {
 	if len(a.Components) == 0 {
 		if f.prepare(); a.Hidden.IsZero() {
 			for _, id := range f.identities[a.Identity] {
 				a.Components = append(a.Components, *f.kept[id])
 			}
 		}
-		return a
+		return
 	}
-	a.Components = slices.Clone(a.Components)
+	first := len(f.room)
 	for i := range a.Components {
 		c := &a.Components[i]
-		if c.Shown() {
-			f.shown[f.seen.of(c)] = c
-			continue
+		full := c
+		if !c.Shown() {
+			if full = f.find(c.Known); full == nil {
+				full = c
+			}
 		}
-		if full := f.find(c.Known); full != nil {
-			salt := c.Salt
-			*c = *full
-			c.Salt = salt
+		f.room = append(f.room, *full)
+		mine := &f.room[len(f.room)-1]
+		mine.Salt = c.Salt
+		if c.Shown() {
+			f.shown[f.seen.of(mine)] = mine
 		}
 	}
-	return a
+	a.Components = f.room[first:len(f.room):len(f.room)]
 }
 
 func (f *filling) find(id attest.Bytes32) *attest.Component {

@@ -28,12 +28,12 @@ func Commit(salt [16]byte, parts ...[]byte) Hash {
 
 // Root is the root over leaves in the order given. The root of no leaves is
 // the hash of nothing.
-func Root(leaves []Hash) Hash {
+func Root[H ~[sha256.Size]byte](leaves []H) Hash {
 	switch len(leaves) {
 	case 0:
 		return Hash(sha256.Sum256(nil))
 	case 1:
-		return leaf(leaves[0])
+		return leaf(Hash(leaves[0]))
 	}
 	k := split(len(leaves))
 	return node(Root(leaves[:k]), Root(leaves[k:]))

@@ -38,7 +38,7 @@ func (t Tree) With(i int, value Hash) Tree {
 // Root is Root over the leaves.
 func (t Tree) Root() Hash {
 	if len(t.levels) == 0 {
-		return Root(nil)
+		return Root[Hash](nil)
 	}
 	return t.levels[len(t.levels)-1][0]
 }

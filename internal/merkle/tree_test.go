@@ -7,7 +7,7 @@ import (
 
 func TestATreeThatIsKeptIsTheOneThatIsBuilt(t *testing.T) {
 	var kept Tree
-	if kept.Root() != Root(nil) || kept.Proof(0) != nil {
+	if kept.Root() != Root[Hash](nil) || kept.Proof(0) != nil {
 		t.Error("the tree of no leaves has a leaf")
 	}
 	l := leaves(33)
