@@ -52,26 +52,24 @@ func parseArgs(raw []byte) map[string]any {
 }
 
 // charges are what a call will use of the budgets of all calls.
-func charges(doc *Document, c Call) map[string]float64 {
+func charges(doc *Document, c Call, args map[string]any) map[string]float64 {
 	a, known := ActionNamed(c.Action)
 	if !known {
 		return nil
 	}
-	var stated struct {
-		MaxTokens    float64 `json:"max_tokens"`
-		RequestBytes float64 `json:"request_bytes"`
-		Bytes        float64 `json:"bytes"`
+	stated := func(name string) float64 {
+		n, _ := args[name].(float64) // the agent's own arguments have other types; those do not count
+		return n
 	}
-	_ = json.Unmarshal(c.Args, &stated) // the agent's own arguments have other types; those do not count
 	out := map[string]float64{BudgetBytes: float64(len(c.Args))}
 	if slices.Contains(a.Args, "request_bytes") {
-		out[BudgetBytes] = stated.RequestBytes
+		out[BudgetBytes] = stated("request_bytes")
 	} else if slices.Contains(a.Args, "bytes") {
-		out[BudgetBytes] = stated.Bytes
+		out[BudgetBytes] = stated("bytes")
 	}
 	if m, ok := doc.Model(c.Resource); ok && a.Kind == kindModel {
-		out[BudgetTokens] = stated.MaxTokens
-		out[BudgetCost] = m.cost(Usage{Output: int64(stated.MaxTokens)})
+		out[BudgetTokens] = stated("max_tokens")
+		out[BudgetCost] = m.cost(Usage{Output: int64(stated("max_tokens"))})
 	}
 	return out
 }

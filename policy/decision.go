@@ -100,20 +100,6 @@ type InputState struct {
 	Now           int64              `json:"now,omitempty"`       // seconds since 1970
 }
 
-// Encode gives the canonical form, the one that is decided, logged and replayed.
-func (in Input) Encode() ([]byte, error) {
-	if in.State.Counts == nil {
-		in.State.Counts = map[string]int{}
-	}
-	if in.State.Labels == nil {
-		in.State.Labels = []string{}
-	}
-	if len(in.Args) == 0 {
-		in.Args = json.RawMessage("{}")
-	}
-	return strictjson.Canonical(in)
-}
-
 // ParseInput reads a decision input strictly.
 func ParseInput(b []byte) (Input, error) {
 	var in Input

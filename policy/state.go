@@ -74,14 +74,14 @@ func (s *State) Input(c Call) Input {
 	if len(c.Args) == 0 {
 		c.Args = json.RawMessage("{}")
 	}
+	args := parseArgs(c.Args)
 	in := Input{
 		Agent: s.agent, Action: c.Action, Resource: c.Resource, Args: c.Args, Session: c.Session,
 		State: InputState{
 			Counts: map[string]int{}, Labels: slices.Clone(s.labels), Now: c.Now, Approvals: slices.Clone(c.Approvals),
-			Charges: charges(s.doc, c),
+			Charges: charges(s.doc, c, args),
 		},
 	}
-	args := parseArgs(c.Args)
 	s.values.left = maxSearch
 	s.all(&in.State, c)
 	for _, p := range s.index[[2]string{c.Action, c.Resource}] {

@@ -24,10 +24,12 @@ func Append(dst []byte, v any) ([]byte, error) {
 		return strconv.AppendBool(dst, v), nil
 	case int:
 		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(dst, v, 10), nil
+	case uint64:
+		return strconv.AppendUint(dst, v, 10), nil
 	case float64:
-		if whole := int64(v); math.Abs(v) <= maxSafe && float64(whole) == v && !(v == 0 && math.Signbit(v)) {
-			return strconv.AppendInt(dst, whole, 10), nil
-		}
+		return appendFloat(dst, v)
 	case string:
 		return AppendString(dst, v), nil
 	case json.RawMessage:
@@ -47,6 +49,10 @@ func Append(dst []byte, v any) ([]byte, error) {
 		return appendMap(dst, v, appendString)
 	case map[string]json.RawMessage:
 		return appendMap(dst, v, appendRaw)
+	case map[string]int:
+		return appendMap(dst, v, appendInt)
+	case map[string]float64:
+		return appendMap(dst, v, appendFloat)
 	}
 	b, err := encode(v)
 	if err != nil {
@@ -58,6 +64,16 @@ func Append(dst []byte, v any) ([]byte, error) {
 func appendString(dst []byte, s string) ([]byte, error) { return AppendString(dst, s), nil }
 
 func appendRaw(dst []byte, raw json.RawMessage) ([]byte, error) { return Append(dst, raw) }
+
+func appendInt(dst []byte, n int) ([]byte, error) { return strconv.AppendInt(dst, int64(n), 10), nil }
+
+func appendFloat(dst []byte, v float64) ([]byte, error) {
+	if whole := int64(v); math.Abs(v) <= maxSafe && float64(whole) == v && !(v == 0 && math.Signbit(v)) {
+		return strconv.AppendInt(dst, whole, 10), nil
+	}
+	b, err := encode(v)
+	return append(dst, b...), err
+}
 
 func appendList[T any](dst []byte, list []T, each func([]byte, T) ([]byte, error)) ([]byte, error) {
 	if list == nil {

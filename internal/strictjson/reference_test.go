@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -249,8 +250,8 @@ func agree(t *testing.T, v any) {
 func TestValuesOfEveryKindAreWrittenAsTheReferenceDoes(t *testing.T) {
 	for _, v := range []any{
 		nil, true, 1, -1, 1.5, 1e21, 1e-9, 9007199254740993.0, -0.0, []any(nil), []any{}, map[string]any(nil), map[string]any{}, []string(nil), []string{"b", "a"},
-		json.RawMessage(nil), json.RawMessage(""), json.RawMessage("{}x"), json.Number("1.50"), uint64(1) << 63, []byte{1}, sample{Name: "\u2029"}, &sample{}, func() {},
-		map[string]string(nil), map[string]json.RawMessage(nil), []json.RawMessage(nil), map[string]int{"b": 1, "a": 2}, []any{func() {}}, map[string]any{"a": func() {}},
+		json.RawMessage(nil), json.RawMessage(""), json.RawMessage("{}x"), json.Number("1.50"), uint64(1) << 63, int64(-1) << 53, []byte{1}, sample{Name: "\u2029"}, &sample{}, func() {},
+		map[string]string(nil), map[string]json.RawMessage(nil), []json.RawMessage(nil), map[string]int{"b": 1, "a": 2}, map[string]int(nil), map[string]float64{"b": 1.5, "a": -3, "c": math.Copysign(0, -1)}, math.NaN(), map[string]float64{"a": math.Inf(1)}, []any{func() {}}, map[string]any{"a": func() {}},
 		json.RawMessage(strings.Repeat("[", 20_000)), json.RawMessage(strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000)),
 	} {
 		agree(t, v)
@@ -315,6 +316,26 @@ func BenchmarkCanonicalReference(b *testing.B) {
 	for b.Loop() {
 		if _, err := referenceCanonical(json.RawMessage(benchText)); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestAnObjectIsWrittenInTheOrderOfItsNames(t *testing.T) {
+	o := NewObject([]byte("x"))
+	o.Text("a", "<\n")
+	o.Value("b", []any{1, nil})
+	if got, err := o.End(); err != nil || string(got) != `x{"a":"<\n","b":[1,null]}` {
+		t.Errorf("%s, %v", got, err)
+	}
+	if got, err := NewObject(nil).End(); err != nil || string(got) != "{}" {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, second := range []string{"a", "A"} {
+		o := NewObject(nil)
+		o.Text("a", "")
+		o.Text(second, "")
+		if got, err := o.End(); err == nil {
+			t.Errorf("wrote %s", got)
 		}
 	}
 }

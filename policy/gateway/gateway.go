@@ -186,8 +186,10 @@ func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) err
 		Protocols:      &protocols,
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		MaxHeaderBytes: 32 << 10,
-		ErrorLog:       slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
-		BaseContext:    func(net.Listener) context.Context { return ctx },
+		// ReadTimeout is each request's own. The link itself may rest.
+		ReadTimeout: bodyTime, ReadHeaderTimeout: -1, IdleTimeout: -1,
+		ErrorLog:    slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

@@ -142,9 +142,9 @@ func bindings(schema json.RawMessage, path []string, depth int) []binding {
 }
 
 // paramHeaders makes the headers that mirror arguments.
-func paramHeaders(schema json.RawMessage, args map[string]any) map[string]string {
+func paramHeaders(bound []binding, args map[string]any) map[string]string {
 	out := map[string]string{}
-	for _, b := range bindings(schema, nil, maxAnswerDepth) {
+	for _, b := range bound {
 		var value any = args
 		for _, step := range b.path {
 			m, _ := value.(map[string]any)

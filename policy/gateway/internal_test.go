@@ -177,7 +177,7 @@ func FuzzParsePins(f *testing.F) {
 			if !p.same(p) {
 				t.Fatal("a tool differs from itself")
 			}
-			_ = paramHeaders(p.InputSchema, map[string]any{"x": "y"})
+			_ = paramHeaders(p.bindings, map[string]any{"x": "y"})
 		}
 	})
 }

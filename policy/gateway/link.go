@@ -75,7 +75,6 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer tab.close()
 		r = r.WithContext(ctx)
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method == http.MethodConnect {
 		l.serveConnect(w, r)

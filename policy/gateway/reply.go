@@ -61,11 +61,17 @@ func reply(w http.ResponseWriter, status int, v any) {
 	replyBytes(w, status, b)
 }
 
+// smallAnswer is what net/http holds of an answer anyway until its handler ends:
+// a deadline for it costs more than it.
+const smallAnswer = 4 << 10
+
 func replyBytes(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// Who does not read must not make the gateway hold it for ever.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime))
+	if len(b) > smallAnswer {
+		// Who does not read must not make the gateway hold it for ever.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime))
+	}
 	_, _ = w.Write(b) // the agent has gone if this fails
 }
 

@@ -99,7 +99,11 @@ func addPage(out map[string]pin, raw json.RawMessage) (string, error) {
 		if _, twice := out[t.Name]; twice {
 			return "", fmt.Errorf("tool list: %s is listed twice", clip(t.Name, 80))
 		}
-		out[t.Name] = pin{Name: t.Name, Description: t.Description, InputSchema: t.InputSchema}
+		fixed, err := pin{Name: t.Name, Description: t.Description, InputSchema: t.InputSchema}.fixed()
+		if err != nil {
+			return "", fmt.Errorf("tool list: %w", err)
+		}
+		out[t.Name] = fixed
 	}
 	return page.NextCursor, nil
 }

@@ -1,8 +1,8 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +26,19 @@ type pin struct {
 	Name        string          `json:"name"`
 	Description string          `json:"description"`
 	InputSchema json.RawMessage `json:"input_schema"`
+
+	digest   [32]byte // of the canonical form of the above
+	bindings []binding
+}
+
+// fixed prepares what each call needs of a pin.
+func (p pin) fixed() (pin, error) {
+	text, err := strictjson.Canonical(p)
+	if err != nil {
+		return pin{}, err
+	}
+	p.digest, p.bindings = sha256.Sum256(text), bindings(p.InputSchema, nil, maxAnswerDepth)
+	return p, nil
 }
 
 // parsePins reads the tool descriptors of a bundle.
@@ -46,17 +59,17 @@ func parsePins(b []byte) (map[string]pin, error) {
 		if _, twice := pins[p.Name]; twice {
 			return nil, fmt.Errorf("tool %s is described twice", p.Name)
 		}
-		pins[p.Name] = p
+		fixed, err := p.fixed()
+		if err != nil {
+			return nil, fmt.Errorf("tool %s: %w", p.Name, err)
+		}
+		pins[p.Name] = fixed
 	}
 	return pins, nil
 }
 
 // same compares a server's own words with what was signed.
-func (p pin) same(other pin) bool {
-	a, errA := strictjson.Canonical(p)
-	b, errB := strictjson.Canonical(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
-}
+func (p pin) same(other pin) bool { return p.digest != [32]byte{} && p.digest == other.digest }
 
 // listTools shows the tools that may be called and are what was signed.
 func (c *mcpCall) listTools(ctx context.Context) (any, *rpcError) {
@@ -153,7 +166,7 @@ func (c *mcpCall) callTool(ctx context.Context) (any, *rpcError) {
 	pinned, isPinned := c.endpoint.pins[p.Name]
 	var want map[string]string
 	if isPinned {
-		want = paramHeaders(pinned.InputSchema, p.Arguments)
+		want = paramHeaders(pinned.bindings, p.Arguments)
 	}
 	if fault := c.checkParams(want); fault != nil {
 		return nil, fault

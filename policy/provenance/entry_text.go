@@ -1,9 +1,7 @@
 package provenance
 
 import (
-	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"omega/internal/strictjson"
@@ -28,53 +26,32 @@ func (e Entry) Encode() ([]byte, error) {
 // their names. Two entries stand in the way of every call, so this does at once
 // what encoding/json and strictjson.Canonical would do one after the other.
 func (e Entry) append(b []byte) ([]byte, error) {
-	b = append(b, '{')
+	o := strictjson.NewObject(b)
 	text := func(name, value string) {
 		if value != "" {
-			b = strictjson.AppendString(field(b, name), value)
+			o.Text(name, value)
 		}
 	}
 	text("action", e.Action)
 	text("agent", e.Agent)
 	text("decision", e.Decision)
 	text("identity", hexOrEmpty(e.Identity))
-	var err error
-	if b, err = appendRaw(b, "input", e.Input); err != nil {
-		return nil, err
+	if len(e.Input) > 0 {
+		o.Value("input", e.Input)
 	}
 	if e.Intent != nil {
-		b = strconv.AppendUint(field(b, "intent"), *e.Intent, 10)
+		o.Value("intent", *e.Intent)
 	}
-	b = strictjson.AppendString(field(b, "kind"), e.Kind)
+	o.Text("kind", e.Kind)
 	text("policy_digest", hexOrEmpty(e.PolicyDigest))
 	if len(e.Reasons) > 0 {
-		if b, err = strictjson.Append(field(b, "reasons"), e.Reasons); err != nil {
-			return nil, err
-		}
+		o.Value("reasons", e.Reasons)
 	}
 	text("resource", e.Resource)
-	if b, err = appendRaw(b, "result", e.Result); err != nil {
-		return nil, err
+	if len(e.Result) > 0 {
+		o.Value("result", e.Result)
 	}
 	text("rule", e.Rule)
-	b = append(field(b, "time"), '"')
-	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
-	return append(b, '"', '}'), nil
-}
-
-// field begins the next member of an object.
-func field(b []byte, name string) []byte {
-	if b[len(b)-1] != '{' {
-		b = append(b, ',')
-	}
-	b = append(b, '"')
-	b = append(b, name...)
-	return append(b, '"', ':')
-}
-
-func appendRaw(b []byte, name string, raw json.RawMessage) ([]byte, error) {
-	if len(raw) == 0 {
-		return b, nil
-	}
-	return strictjson.Append(field(b, name), raw)
+	o.Text("time", e.Time.UTC().Format(time.RFC3339Nano))
+	return o.End()
 }
