@@ -54,10 +54,11 @@ func (g *guest) openNursery() error {
 	if err != nil {
 		return err
 	}
-	tree := cgroup.Tree{Dir: cgroupDir}
-	g.nursery = &nursery{
-		channels: ch, pids: map[int]string{}, protect: protect, verbose: g.image.Profile == debugProfile,
-		cgroup: func(s *spec) (*os.File, error) { return tree.Make(s.name, s.memory, s.pids) },
+	g.nursery = &nursery{channels: ch, pids: map[int]string{}, verbose: g.verbose()}
+	if g.dev == nil {
+		tree := cgroup.Tree{Dir: cgroupDir}
+		g.nursery.cgroup = func(s *spec) (*os.File, error) { return tree.Make(s.name, s.memory, s.pids) }
+		g.nursery.protect = protect
 	}
 	g.startReaper()
 	return nil
@@ -66,6 +67,9 @@ func (g *guest) openNursery() error {
 // openReportDevice opens what makes attestation reports: the hardware's device
 // where SNP is active, and the emulated PSP's port only where it is not.
 func (g *guest) openReportDevice(ctx context.Context) (*os.File, string, error) {
+	if g.dev != nil {
+		return g.dev.psp, devicePSP, nil
+	}
 	if devices.SNP(g.root1) {
 		f, err := os.OpenFile("/dev/sev-guest", os.O_RDWR, 0)
 		return f, deviceSNP, err
@@ -91,9 +95,12 @@ func (g *guest) openReportDevice(ctx context.Context) (*os.File, string, error) 
 
 // startLog starts the provenance log, on the host's disk if there is one.
 func (g *guest) startLog(ctx context.Context) error {
-	disk, err := devices.Disk(g.sys(), devices.SerialLog)
-	if err != nil {
-		return err
+	disk := ""
+	if g.dev == nil { // else a disk of that name is somebody else's
+		var err error
+		if disk, err = devices.Disk(g.sys(), devices.SerialLog); err != nil {
+			return err
+		}
 	}
 	req := logStart{Origin: g.origin, LogKey: g.logKey, PolicyDigest: g.policy.Digest, Disk: disk != ""}
 	var files []*os.File
@@ -134,6 +141,9 @@ func (g *guest) loadConfig(ctx context.Context) error {
 
 // readConfig returns the text on the config disk, nil without such a disk.
 func (g *guest) readConfig() ([]byte, error) {
+	if g.dev != nil {
+		return g.dev.text()
+	}
 	disk, err := devices.Disk(g.sys(), devices.SerialConfig)
 	if err != nil || disk == "" {
 		return nil, err
@@ -173,6 +183,11 @@ func (g *guest) gpu(ctx context.Context) error {
 	if g.policy.Document.GPU == "required" {
 		return fail("the policy requires a GPU", fmt.Errorf("GPU %s", state))
 	}
+	return g.claim(ctx, state)
+}
+
+// claim completes the boot claims with what became of the GPU.
+func (g *guest) claim(ctx context.Context, state string) error {
 	claims := attest.BootClaims{
 		Version: attest.BootVersion, BootID: g.bootID, PolicyDigest: g.policy.Digest, ConfigDigest: g.digest,
 		Profile: g.image.Profile, SVN: g.image.SVN, GPU: state,

@@ -91,6 +91,17 @@ func (g *guest) entropy(context.Context) error {
 // time reads when the image was built and moves the clock there, if the host's
 // clock is behind.
 func (g *guest) time(context.Context) error {
+	if err := g.readImage(); err != nil {
+		return err
+	}
+	if _, err := clock.Set(g.image.BuildTime); err != nil {
+		return err
+	}
+	return g.debugShell()
+}
+
+// readImage reads what the image says of itself.
+func (g *guest) readImage() error {
 	b, err := readBounded(imageFile)
 	if err != nil {
 		return err
@@ -101,10 +112,7 @@ func (g *guest) time(context.Context) error {
 	if g.image.Version != imageVersion || g.image.Profile == "" {
 		return fmt.Errorf("%s: version %q, profile %q", imageFile, g.image.Version, g.image.Profile)
 	}
-	if _, err = clock.Set(g.image.BuildTime); err != nil {
-		return err
-	}
-	return g.debugShell()
+	return nil
 }
 
 func (g *guest) loadPolicy(context.Context) error {

@@ -38,6 +38,8 @@ type guest struct {
 	config   launchConfig
 	digest   [32]byte // of the launch config's text; zero without one
 	off      sync.Once
+
+	dev *dev // not a machine: `omega dev`
 }
 
 // pid1 boots the machine and never returns.
@@ -66,6 +68,9 @@ func pid1() {
 func (g *guest) powerOff(reason string) {
 	g.off.Do(func() {
 		g.console.Say("poweroff: " + reason)
+		if g.dev != nil {
+			os.Exit(0) // the namespace goes, and everything in it
+		}
 		g.drainConsole()
 		unix.Sync()
 		if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {

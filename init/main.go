@@ -13,6 +13,8 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && find(os.Args[1]) != nil:
 		os.Exit(runChild(find(os.Args[1])))
+	case len(os.Args) == 2 && os.Args[1] == devArgument:
+		os.Exit(runDev())
 	case os.Getpid() == 1:
 		pid1()
 	default:

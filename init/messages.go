@@ -126,6 +126,7 @@ type fetcherStart struct {
 // sandboxdStart configures sandboxd.
 type sandboxdStart struct {
 	PolicyDigest attest.Bytes32 `json:"policy_digest"`
+	Cgroup       string         `json:"cgroup"` // of the sandboxes; empty: no limits, in `omega dev` alone
 }
 
 // deployRequest is one deployment, still foreign bytes.

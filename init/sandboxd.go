@@ -66,7 +66,7 @@ func (s *sandboxd) start(life, _ context.Context, req sandboxdStart) (nothing, e
 	if s.runner != nil {
 		return nothing{}, errors.New("start: already started")
 	}
-	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: sandboxCgroup, Log: s.c.log})
+	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: req.Cgroup, Log: s.c.log})
 	if err != nil {
 		return nothing{}, err
 	}

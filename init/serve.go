@@ -77,7 +77,7 @@ func (g *guest) setAddress(name string, l lease) error {
 func (g *guest) startFront(ctx context.Context) error {
 	_ = g.clients["config"].Close()
 	delete(g.clients, "config")
-	l, err := netcfg.Listener(ctx, frontAddress)
+	l, err := g.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,14 @@ func (g *guest) startFront(ctx context.Context) error {
 	}
 	g.console.Mark("serving")
 	return nil
+}
+
+// listen opens the platform's only listener.
+func (g *guest) listen(ctx context.Context) (*os.File, error) {
+	if g.dev != nil {
+		return g.dev.listener, nil
+	}
+	return netcfg.Listener(ctx, frontAddress)
 }
 
 // startGateway starts the gateway, and beside it those that the next phase talks to.
@@ -106,7 +114,7 @@ func (g *guest) startGateway(ctx context.Context) error {
 func (g *guest) startAgents(ctx context.Context) error {
 	quickly, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	if err := g.call(quickly, "sandboxd", opStart, sandboxdStart{PolicyDigest: g.policy.Digest}, nil); err != nil {
+	if err := g.call(quickly, "sandboxd", opStart, sandboxdStart{PolicyDigest: g.policy.Digest, Cgroup: g.sandboxGroup()}, nil); err != nil {
 		return err
 	}
 	fetch := fetcherStart{PolicyDigest: g.policy.Digest, BootID: g.bootID, Mirror: g.config.Mirror, Dial: g.config.Dial,
