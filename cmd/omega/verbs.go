@@ -22,6 +22,7 @@ func verbs() []verb {
 		{"build", buildUsage, "builds the guest image and its manifest; what is unchanged comes from the cache", runBuild},
 		{"convert", convertUsage, "writes a built image as one EFI program or as a disk, in the form that a cloud takes", runConvert},
 		{"boot", bootUsage, "boots the guest in QEMU, as an SNP guest where the host can", runBoot},
+		{"dev", devUsage, "runs the platform as ordinary processes on this machine, for writing agents; never attested", runDev},
 		{"tools", "[--tests] [--yes]", "installs the Debian packages that the other verbs need; asks first", runTools},
 		{"bundle", bundleUsage, "makes, signs and checks agent bundles in an OCI registry", runBundle},
 		{"policy", policyUsage, "checks, compiles, explains and tries agent policies", runPolicy},
