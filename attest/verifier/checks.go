@@ -90,6 +90,11 @@ func (a *appraisal) image() {
 			Name: "debug", Expected: "a profile without a shell", Found: debugProfile, Words: "the image has a shell inside",
 		})
 	}
+	if a.e.Boot.Profile == devProfile {
+		a.compare(a.p.AllowDevProfile, attest.Check{
+			Name: "dev", Expected: "an image", Found: devProfile, Words: "these are processes of somebody's machine: nothing was measured",
+		})
+	}
 	a.compare(a.e.Boot.SVN == r.SVN && r.SVN >= a.p.MinSVN, attest.Check{
 		Name: "svn", Expected: fmt.Sprintf("%d, at least %d", r.SVN, a.p.MinSVN), Found: fmt.Sprint(a.e.Boot.SVN),
 		Words: "the release's security version",

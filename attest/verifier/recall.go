@@ -22,7 +22,7 @@ func (p Params) Digest() (attest.Bytes32, error) {
 		return p.digest, nil
 	}
 	p = p.effective()
-	parts := [][]byte{fmt.Appendf(nil, "%d %t", p.MinSVN, p.AllowDebugProfile)}
+	parts := [][]byte{fmt.Appendf(nil, "%d %t %t", p.MinSVN, p.AllowDebugProfile, p.AllowDevProfile)}
 	for _, v := range []any{p.Manifest, p.Report, p.Policy, p.GPU} {
 		b, err := json.Marshal(v)
 		if err != nil {

@@ -27,6 +27,9 @@ var ErrEmulated = fmt.Errorf("%w: the report comes from an emulated PSP, not fro
 // debugProfile is the image profile with a shell inside.
 const debugProfile = "debug"
 
+// devProfile is what `omega dev` claims to be, which is no image at all.
+const devProfile = "dev"
+
 // Params is what evidence is held against.
 type Params struct {
 	// Nonce is the one that the Verifier made for this evidence.
@@ -49,6 +52,8 @@ type Params struct {
 	MinSVN uint32
 	// AllowDebugProfile accepts images with a shell inside.
 	AllowDebugProfile bool
+	// AllowDevProfile accepts what no image is behind: for who runs it himself.
+	AllowDevProfile bool
 	// Policy, if given, takes the place of Report and AllowDebugProfile, raises
 	// MinSVN, and adds its demands.
 	Policy *Policy

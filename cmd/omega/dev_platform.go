@@ -25,6 +25,9 @@ import (
 	"omega/policy/compile"
 )
 
+// devDigest is what evidence of `omega dev` has in the place of a launch digest.
+var devDigest = sha512.Sum384([]byte("omega dev: nothing was measured"))
+
 // devFirmware is what evidence of `omega dev` names as what runs below.
 const devFirmware = "none:omega-dev"
 
@@ -174,7 +177,7 @@ func devPSP(ctx context.Context, e *env, c *cache.Cache, o devOptions) (*os.File
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("emulated PSP: %w", err), theirs.Close())
 	}
-	launch := psp.Launch{Digest: sha512.Sum384([]byte("omega dev: nothing was measured")), GuestPolicy: uint64(snp.PolicyStrict), Firmware: devFirmware}
+	launch := psp.Launch{Digest: devDigest, GuestPolicy: uint64(snp.PolicyStrict), Firmware: devFirmware}
 	go func() {
 		defer conn.Close()
 		if err := root.Serve(ctx, conn, launch); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {

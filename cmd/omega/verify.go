@@ -37,6 +37,7 @@ type verifyOptions struct {
 	MinSVN      uint
 	Policy      string // appraisal policy; empty: the default one
 	Offline     bool   // no network for certificates
+	Dev         bool   // what is verified is `omega dev` on this machine
 	CallerKey   string // private key of a caller that the platform's policy names
 	Token       string // where its bearer token is: a file, or env:NAME
 	CRL         bool   // demand AMD's revocation list
@@ -134,6 +135,7 @@ func (o *verifyOptions) releaseFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
 	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
 	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
+	fs.BoolFunc("dev", "accept the platform that `omega dev` runs on this machine; proves nothing", o.acceptDev)
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")
@@ -204,7 +206,7 @@ func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &verifier.Params{Policy: policy, Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
+	p := &verifier.Params{AllowDevProfile: o.Dev, Policy: policy, Manifest: m.manifest, Now: time.Now(), Report: snp.DefaultPolicy(), MinSVN: uint32(o.MinSVN)}
 	if p.AMDRoots, err = snp.AMDRoots(); err != nil {
 		return nil, nil, err
 	}

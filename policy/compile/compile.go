@@ -68,6 +68,11 @@ func (s source) compile(text []byte) (*Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Document(doc)
+}
+
+// Document compiles a policy whose keys and modules are in it already.
+func Document(doc *policy.Document) (*Output, error) {
 	js, err := doc.Marshal()
 	if err != nil {
 		return nil, err
