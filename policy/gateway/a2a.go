@@ -75,7 +75,7 @@ const (
 	// maxConversation bounds one stream; each event in it is at most a message.
 	maxConversation = 64 << 20
 	// maxPairCalls bounds what one agent asks of one peer at once, so that it
-	// cannot take all the places that the other has.
+	// cannot take all the places that the other has; further requests wait.
 	maxPairCalls = 4
 )
 

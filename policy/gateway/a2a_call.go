@@ -125,8 +125,10 @@ func (c *a2aCall) send(ctx context.Context, in *intent) *rpcError {
 	select {
 	case c.peer.slots <- struct{}{}:
 		defer func() { <-c.peer.slots }()
-	default:
+	case <-time.After(c.link.g.cfg.Timeout):
 		return c.refused(ctx, in, errPairBusy)
+	case <-ctx.Done():
+		return c.refused(ctx, in, ctx.Err())
 	}
 	pinned, err := c.peer.card(ctx)
 	if err != nil {

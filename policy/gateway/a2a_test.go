@@ -415,20 +415,25 @@ func TestAnAgentDoesNotTakeAllPlacesOfAnother(t *testing.T) {
 		<-release
 		results(message03("late"))(rw, m, p)
 	})
-	done := make(chan bool, 4)
+	done := make(chan bool, 6)
 	for range 4 {
 		go func() { _, isError := w.send("friend", "wait"); done <- isError }()
 	}
 	for range 4 {
 		<-entered
 	}
-	if got, isError := w.send("friend", "me too"); !isError || !strings.Contains(got, "under way already") {
-		t.Errorf("%s", got)
+	go func() { _, isError := w.send("friend", "me too"); done <- isError }()
+	second := *w
+	second.client = w.connect(gateway.Agent{Instance: "asker-2", Name: "asker", Peers: w.agent.Peers})
+	go func() { _, isError := second.send("friend", "and me"); done <- isError }()
+	<-entered // the other agent's is there, and the fifth of the first waits
+	if n := len(friend.requests()); n != 5 {
+		t.Errorf("%d requests reached the friend", n)
 	}
 	close(release)
-	for range 4 {
+	for range 6 {
 		if <-done {
-			t.Error("one of the four was refused")
+			t.Error("one was refused")
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // errPairBusy keeps one agent from taking all of another's places.
-var errPairBusy = errors.New("four requests to it are under way already; wait for one of them")
+var errPairBusy = errors.New("earlier requests of this agent to it take too long")
 
 // a2aRequest is a decided request and what goes along with it.
 type a2aRequest struct {
