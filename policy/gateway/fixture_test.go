@@ -179,6 +179,17 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	return w
 }
 
+// restart makes the gateway anew, as the world's configuration now says.
+func (w *world) restart() {
+	w.t.Helper()
+	gw, err := gateway.New(w.cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.gw = gw
+	w.client = w.connect(w.agent)
+}
+
 // connect opens a link as the sandbox's shim does.
 func (w *world) connect(agent gateway.Agent) *http.Client {
 	w.t.Helper()

@@ -12,7 +12,7 @@ func TestBodiesOfAllAgentsFitTheGatewaysMemory(t *testing.T) {
 	read := func(agent string) (*tab, error) {
 		l := &link{g: g, agent: Agent{Instance: agent}}
 		ctx, tab := l.holding(t.Context())
-		_, err := readAll(ctx, io.LimitReader(zeros{}, maxWebAnswer), maxWebAnswer)
+		_, err := readAll(ctx, io.LimitReader(zeros{}, maxAnswer), maxAnswer)
 		return tab, err
 	}
 	var tabs []*tab

@@ -49,22 +49,26 @@ func (g *Gateway) secret(name string) ([]byte, error) {
 	return value, nil
 }
 
-// leaks says whether an answer repeats a secret of its upstream, plain or in
-// one of the encodings that servers echo. It is best effort: whoever holds a
-// secret can hide it in an answer.
-func (g *Gateway) leaks(secrets []policy.Secret, answer []byte) bool {
+// leakForms are the secrets of an upstream as its answers must not have them:
+// plain, or in one of the encodings that servers echo. It is best effort: whoever
+// holds a secret can hide it in an answer.
+func (g *Gateway) leakForms(secrets []policy.Secret) (forms [][]byte) {
 	for _, s := range secrets {
 		value, err := g.secret(s.Name)
 		if err != nil || len(value) < minSecret {
 			continue
 		}
-		for _, form := range [][]byte{
-			value, []byte(url.QueryEscape(string(value))),
-			[]byte(base64.StdEncoding.EncodeToString(value)), []byte(base64.RawURLEncoding.EncodeToString(value)),
-		} {
-			if bytes.Contains(answer, form) {
-				return true
-			}
+		forms = append(forms, value, []byte(url.QueryEscape(string(value))),
+			[]byte(base64.StdEncoding.EncodeToString(value)), []byte(base64.RawURLEncoding.EncodeToString(value)))
+	}
+	return forms
+}
+
+// leaks says whether an answer repeats a secret of its upstream.
+func (g *Gateway) leaks(secrets []policy.Secret, answer []byte) bool {
+	for _, form := range g.leakForms(secrets) {
+		if bytes.Contains(answer, form) {
+			return true
 		}
 	}
 	return false

@@ -22,10 +22,8 @@ import (
 )
 
 const (
-	// maxWebBody and maxWebAnswer bound one exchange with the web, which is held
-	// in memory until its outcome is entered.
-	maxWebBody   = 1 << 20
-	maxWebAnswer = 8 << 20
+	// maxWebBody bounds a request to the web, which is held in memory.
+	maxWebBody = 1 << 20
 	// maxURL bounds path and query, which stand in the log.
 	maxURL = 8 << 10
 )
@@ -191,57 +189,76 @@ func control(r rune) bool { return r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa
 
 // fetch carries out a permitted request.
 func (l *link) fetch(w http.ResponseWriter, r *http.Request, group policy.Web, q *webRequest, in *intent) {
-	ctx, cancel := context.WithTimeout(r.Context(), l.g.cfg.Timeout)
-	defer cancel()
-	resp, body, err := l.exchangeWeb(ctx, group, q)
-	if err != nil {
-		if rec := in.outcome(r.Context(), failed("error", err.Error())); rec != nil {
-			l.unrecorded(w, rec)
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	idle := time.AfterFunc(l.g.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
+	defer idle.Stop()
+	resp, err := l.exchangeWeb(ctx, group, q)
+	if err == nil {
+		defer resp.Body.Close()
+		s := &webStream{link: l, in: in, resp: resp, scan: newLeakScan(l.g.leakForms(group.Secrets), resp.ContentLength >= 0), idle: idle}
+		var whole bool
+		if whole, err = s.begin(ctx); err == nil && !whole {
+			s.serve(w, r)
 			return
 		}
-		replyError(w, http.StatusBadGateway, "upstream_error", q.url.Host+" did not answer: "+outward(err)+".")
+		if err == nil {
+			l.giveWeb(w, r, q, in, s)
+			return
+		}
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	if rec := in.outcome(r.Context(), failed("error", err.Error())); rec != nil {
+		l.unrecorded(w, rec)
 		return
 	}
-	if err := in.settle(r.Context(), delivered(body)); err != nil {
+	replyError(w, http.StatusBadGateway, "upstream_error", q.url.Host+" did not answer: "+outward(err)+".")
+}
+
+// giveWeb enters an answer that is here as a whole and hands it out.
+func (l *link) giveWeb(w http.ResponseWriter, r *http.Request, q *webRequest, in *intent, s *webStream) {
+	if err := in.settle(r.Context(), delivered(s.head)); err != nil {
 		l.unrecorded(w, err)
 		return
 	}
+	webHeaders(w, s.resp)
+	if q.method != http.MethodHead {
+		w.Header().Set("Content-Length", strconv.Itoa(len(s.head)))
+	}
+	w.WriteHeader(s.resp.StatusCode)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * bodyTime))
+	_, _ = w.Write(s.head) // the agent has gone if this fails
+}
+
+// webHeaders hands on the headers of an answer that are for the agent.
+func webHeaders(w http.ResponseWriter, resp *http.Response) {
 	for name, values := range resp.Header {
 		if !slices.Contains(hopHeaders, name) && name != "Alt-Svc" && name != "Strict-Transport-Security" {
 			w.Header()[name] = values
 		}
 	}
-	if q.method != http.MethodHead {
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	}
-	w.WriteHeader(resp.StatusCode)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * bodyTime))
-	_, _ = w.Write(body) // the agent has gone if this fails
 }
 
-func (l *link) exchangeWeb(ctx context.Context, group policy.Web, q *webRequest) (*http.Response, []byte, error) {
+func (l *link) exchangeWeb(ctx context.Context, group policy.Web, q *webRequest) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), bytes.NewReader(q.body))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	req.Header = q.header.Clone()
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", "omega-gateway")
 	}
 	if err := l.g.addSecrets(req.Header, group.Secrets); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	resp, err := l.g.clients["web "+group.Name].Do(req)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer resp.Body.Close()
-	body, err := readAll(ctx, resp.Body, maxWebAnswer)
-	if err != nil {
-		return nil, nil, err
+	if l.g.leaksHeader(group.Secrets, resp.Header) {
+		return nil, errors.Join(errLeak, resp.Body.Close())
 	}
-	if l.g.leaks(group.Secrets, body) || l.g.leaksHeader(group.Secrets, resp.Header) {
-		return nil, nil, errLeak
-	}
-	return resp, body, nil
+	return resp, nil
 }
