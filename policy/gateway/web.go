@@ -199,7 +199,7 @@ func (l *link) fetch(w http.ResponseWriter, r *http.Request, group policy.Web, q
 		s := &webStream{link: l, in: in, resp: resp, scan: newLeakScan(l.g.leakForms(group.Secrets), resp.ContentLength >= 0), idle: idle}
 		var whole bool
 		if whole, err = s.begin(ctx); err == nil && !whole {
-			s.serve(w, r)
+			s.serve(ctx, w, r)
 			return
 		}
 		if err == nil {

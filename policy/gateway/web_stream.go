@@ -61,7 +61,7 @@ func (s *webStream) begin(ctx context.Context) (whole bool, err error) {
 }
 
 // serve hands the answer out as it comes.
-func (s *webStream) serve(w http.ResponseWriter, r *http.Request) {
+func (s *webStream) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	s.in.heard(policy.Outcome{}) // its labels, before its first byte
 	webHeaders(w, s.resp)
 	if s.resp.ContentLength >= 0 {
@@ -74,7 +74,7 @@ func (s *webStream) serve(w http.ResponseWriter, r *http.Request) {
 		size += len(b)
 		return s.give(w, b)
 	}
-	last, err := s.each(give)
+	last, err := s.each(ctx, give)
 	size += len(last)
 	sum.Write(last)
 	if rec := s.in.outcome(r.Context(), streamed(size, sum, err)); rec != nil || err != nil {
@@ -95,7 +95,7 @@ func streamed(size int, sum hash.Hash, err error) result {
 }
 
 // each calls give with all of the answer but its last bytes, which it returns.
-func (s *webStream) each(give func([]byte) error) (last []byte, err error) {
+func (s *webStream) each(ctx context.Context, give func([]byte) error) (last []byte, err error) {
 	chunk, size := s.head, len(s.head)
 	s.head = nil
 	buffer := make([]byte, webChunk)
@@ -117,6 +117,9 @@ func (s *webStream) each(give func([]byte) error) (last []byte, err error) {
 		s.idle.Reset(s.link.g.cfg.Timeout)
 		s.body.settle()
 		n, end = s.body.Read(buffer)
+		if cut := context.Cause(ctx); cut != nil { // the other side may end in order as it notices
+			return nil, cut
+		}
 		if size += n; size > maxWebAnswer {
 			return nil, errTooLong
 		}
