@@ -58,6 +58,10 @@ func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, er
 	if err != nil {
 		return nothing{}, err
 	}
+	secrets, err := g.secrets(p.Document, roots, req.Dial)
+	if err != nil {
+		return nothing{}, err
+	}
 	g.gw, err = gateway.New(gateway.Config{
 		Document:     p.Document,
 		Decider:      decider,
@@ -68,6 +72,7 @@ func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, er
 		PolicyDigest: p.Digest,
 		Now:          time.Now,
 		Starter:      g.starter,
+		Secret:       secrets.value,
 	})
 	return nothing{}, err
 }

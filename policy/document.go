@@ -41,6 +41,7 @@ type Document struct {
 	Data       []Dataset   `json:"data,omitempty"`
 	Rego       []Module    `json:"rego,omitempty"`
 	Callers    []Caller    `json:"callers,omitempty"` // who may talk to the platform; none: DefaultCallers
+	Broker     *Broker     `json:"broker,omitempty"`  // has the secrets; none: there are none
 	Agents     []AgentRule `json:"agents"`
 }
 

@@ -37,6 +37,8 @@ type Secret struct {
 	Name   string `json:"name"`
 	Header string `json:"header"`
 	Prefix string `json:"prefix,omitempty"` // before the value, as in "Bearer "
+	// Resource is where the document's broker has it: kbs:///REPOSITORY/TYPE/TAG.
+	Resource string `json:"resource,omitempty"`
 }
 
 // Web is a group of HTTP(S) hosts outside of the platform.

@@ -73,6 +73,7 @@ func (c *checker) document() {
 			c.fault(fmt.Sprintf("auditors[%d].key", i), "want the 64 lowercase hex digits of an X25519 public key")
 		}
 	}
+	c.broker()
 	c.endpoints()
 	c.others()
 	c.modules()

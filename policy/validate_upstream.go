@@ -121,6 +121,7 @@ func (c *checker) flows(at string, r *Result, readers []string, secrets []Secret
 			c.fault(here+".header", "%q is no header of its own", s.Header)
 		}
 		headers[strings.ToLower(s.Header)] = true
+		c.secretSource(here, s)
 		if len(s.Prefix) > 64 || strings.ContainsFunc(s.Prefix, isControl) {
 			c.fault(here+".prefix", "longer than 64 bytes, or with control characters")
 		}

@@ -33,7 +33,15 @@ type sourceDocument struct {
 	Data       []policy.Dataset   `json:"data"`
 	Rego       []string           `json:"rego"`
 	Callers    []sourceCaller     `json:"callers"`
+	Broker     *sourceBroker      `json:"broker"`
 	Agents     []policy.AgentRule `json:"agents"`
+}
+
+// sourceBroker is policy.Broker with a file in the place of its key.
+type sourceBroker struct {
+	URL     string `json:"url"`
+	Key     string `json:"key"`
+	Private bool   `json:"private"`
 }
 
 type sourcePrincipal struct {
@@ -82,6 +90,16 @@ func (s source) inline(w *walker, in sourceDocument) *policy.Document {
 	doc.Callers = s.callers(w, in.Callers)
 	for i, p := range in.Peers {
 		doc.Peers = append(doc.Peers, s.peer(w, fmt.Sprintf("peers[%d].key", i), p))
+	}
+	if b := in.Broker; b != nil {
+		doc.Broker = &policy.Broker{URL: b.URL, Private: b.Private}
+		if b.Key != "" {
+			key, err := s.key(b.Key)
+			if err != nil {
+				w.fault("broker.key", "%v", err)
+			}
+			doc.Broker.Key = &key
+		}
 	}
 	for i, f := range in.Rego {
 		doc.Rego = append(doc.Rego, s.module(w, fmt.Sprintf("rego[%d]", i), f))

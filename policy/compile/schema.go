@@ -85,7 +85,7 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 // needed are the fields that cannot be left out.
 var needed = map[string][]string{
 	"Document": {"version", "platform", "agents"}, "Principal": {"name", "roles", "names"}, "Auditor": {"name", "key"},
-	"Server": {"name", "principal"}, "Model": {"name", "url", "max_tokens"}, "Price": {"input", "output"}, "Secret": {"name", "header"},
+	"Server": {"name", "principal"}, "Broker": {"url"}, "Model": {"name", "url", "max_tokens"}, "Price": {"input", "output"}, "Secret": {"name", "header"},
 	"Web": {"name", "hosts"}, "Peer": {"name"}, "Dataset": {"name"}, "AgentRule": {"name", "requires"}, "Requirement": {"role", "principal"},
 	"Permit": {"id", "action"}, "Rate": {"calls", "seconds"}, "URLForm": {"hosts"}, "AddressForm": {"domains"},
 }
@@ -115,6 +115,9 @@ var facts = map[string]fact{
 	"Principal.names":    says("globs of the components that it may sign"),
 	"Caller.input":       says("what its requests are; what the agent's rule says if left out, and untrusted of anybody"),
 	"Auditor.key":        says("X25519 public key: PEM file, hex file or 64 hex digits"),
+	"Broker.url":         says("https://HOST[:PORT] of the key broker that has the secrets"),
+	"Broker.key":         says("file with the PEM public key of its certificate, in the place of the web's PKI"),
+	"Secret.resource":    says("kbs:///REPOSITORY/TYPE/TAG, where the broker has the value"),
 	"Server.principal":   says("signs the descriptors of its tools"),
 	"Server.private":     says("its address may be a private one"),
 	"Server.bundle":      says("an agent of this policy that speaks MCP over stdio in a sandbox, in the place of url"),

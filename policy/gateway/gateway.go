@@ -60,7 +60,8 @@ type Config struct {
 	// appraised; nil where this platform has no peers.
 	Attest func(ctx context.Context, raw net.Conn) (net.Conn, Platform, error)
 	// Secret gives the value of a secret that the policy names. It is asked for
-	// each request, so it keeps what it fetched; nil has none.
+	// each request, so it keeps what it fetched; nil has none. Its errors are told
+	// to auditors.
 	Secret func(name string) ([]byte, error)
 	// Starter starts what is needed for one agent or session alone; nil: nothing is.
 	Starter Starter

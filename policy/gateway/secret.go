@@ -38,8 +38,11 @@ func (g *Gateway) secret(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s", errSecret, name)
 	}
 	value, err := g.cfg.Secret(name)
-	if err != nil || len(value) == 0 {
-		return nil, fmt.Errorf("%w: %s", errSecret, name) // the cause may say too much
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSecret, err)
+	}
+	if len(value) == 0 {
+		return nil, fmt.Errorf("%w: %s", errSecret, name)
 	}
 	for _, c := range value {
 		if c < 0x20 || c >= 0x7f {
