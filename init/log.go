@@ -56,7 +56,7 @@ var recorders = map[string][]string{
 	"pid1":     {provenance.KindBoot},
 	"gateway":  {provenance.KindIntent, provenance.KindOutcome, provenance.KindRefusal},
 	"fetcher":  {provenance.KindAdmission, provenance.KindRefusal, provenance.KindRemoval},
-	"sandboxd": {provenance.KindStart, provenance.KindExit, provenance.KindReading},
+	"sandboxd": {provenance.KindStart, provenance.KindExit, provenance.KindReading, provenance.KindRefusal},
 }
 
 func (l *logChild) start(_ context.Context, req logStart, disk *os.File) (nothing, error) {

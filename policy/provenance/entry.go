@@ -17,7 +17,7 @@ import (
 const (
 	KindBoot        = "boot"        // what this boot is: keys, policy, launch config
 	KindAdmission   = "admission"   // a bundle whose principals were all verified
-	KindRefusal     = "refusal"     // a deployment that was not admitted, and why
+	KindRefusal     = "refusal"     // what was not done and why: a deployment, a malformed call, a read of a corrupted block
 	KindStart       = "start"       // a sandbox began to run
 	KindExit        = "exit"        // a sandbox ended
 	KindIntent      = "intent"      // a decision, before its effect

@@ -118,7 +118,8 @@ func attach(name string, image []byte) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
-	loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), os.O_RDWR, 0)
+	// Not for writing: the kernel mounts no device that somebody may write (BLK_DEV_WRITE_MOUNTED).
+	loop, err := os.Open(fmt.Sprintf("/dev/loop%d", number))
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
