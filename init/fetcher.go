@@ -252,6 +252,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Serve:    a.Manifest.Serve,
 		Files:    runFiles(a),
 		Stdio:    a.Manifest.Server != nil,
+		Warm:     a.Manifest.Warm,
 		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
 		A2A:      a2aOf(a),
 	}
@@ -302,6 +303,9 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	}
 	if s := a.Manifest.Server; s != nil {
 		parts = append(parts, []byte("server "+s.Transport))
+	}
+	if w := a.Manifest.Warm; w != nil && w.Ahead {
+		parts = append(parts, []byte("started ahead"))
 	}
 	return labelhash.Sum256("omega/sandbox/v1", parts...)
 }

@@ -160,6 +160,7 @@ type runRequest struct {
 	Files      []runFile          `json:"files,omitempty"`
 	A2A        a2aPart            `json:"a2a,omitzero"`
 	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
+	Warm       *bundle.Warm       `json:"warm,omitempty"`      // sandboxes that wait for that
 	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }
 

@@ -26,6 +26,7 @@ type Manifest struct {
 	Restart *Restart          `json:"restart,omitempty"` // nil: an agent that ended stays ended
 	Serve   *Serve            `json:"serve,omitempty"`   // nil: nobody can ask it anything
 	Server  *MCPServer        `json:"server,omitempty"`  // nil: it is no MCP server
+	Warm    *Warm             `json:"warm,omitempty"`
 	// Model, Adapters and Data are files that the agent reads: see manifest_components.go.
 	Model    *File           `json:"model"`
 	Adapters []File          `json:"adapters"`
@@ -118,7 +119,7 @@ func (m *Manifest) Validate() error {
 	if m.Image.Digest.IsZero() || m.Image.Size <= 0 || m.Image.Size > maxManifest {
 		return errors.New("image without digest or with an impossible manifest size")
 	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkPeers, m.checkFiles, m.checkServer} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkWarm, m.checkPeers, m.checkFiles, m.checkServer} {
 		if err := check(); err != nil {
 			return err
 		}

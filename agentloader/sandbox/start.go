@@ -92,8 +92,21 @@ func (s *Sandbox) Release(instance string) error {
 		return err
 	}
 	s.instance = instance
-	if _, err := s.gate.Write([]byte{1}); err != nil {
-		return fmt.Errorf("opening the gate of %s: %w", instance, err)
+	return s.say(gateOpen)
+}
+
+// Ahead lets the agent start before it has an instance: nobody answers it until Release.
+func (s *Sandbox) Ahead() error { return s.say(gateAhead) }
+
+// What goes through the gate; the shim reads it.
+const (
+	gateOpen  = 'o'
+	gateAhead = 'a'
+)
+
+func (s *Sandbox) say(b byte) error {
+	if _, err := s.gate.Write([]byte{b}); err != nil {
+		return fmt.Errorf("opening the gate of %s: %w", s.box, err)
 	}
 	return nil
 }

@@ -62,7 +62,8 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failed, fmt.Errorf("listening: %w", err)
 	}
-	if err := waitAtGate(); err != nil {
+	assigned, err := waitAtGate()
+	if err != nil {
 		return failed, fmt.Errorf("gate: %w", err)
 	}
 	go func() {
@@ -71,9 +72,7 @@ func run(args []string) (int, error) {
 			fmt.Fprintln(os.Stderr, "shim: serving:", err)
 		}
 	}()
-	if err := trust(gateway); err != nil {
-		fmt.Fprintln(os.Stderr, "shim: the web's certificates:", err)
-	}
+	trustOnce(gateway, assigned)
 	return supervise(args[1:], stdio)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -23,6 +24,28 @@ var trusting = []string{
 // maxAuthority bounds the gateway's certificate.
 const maxAuthority = 64 << 10
 
+// trustOnce calls trust as soon as there is a gateway to ask. An agent that is started ahead finds the
+// image's own authorities until then, in the same place.
+func trustOnce(link http.RoundTripper, assigned <-chan struct{}) {
+	ask := func() {
+		if err := trust(link); err != nil {
+			fmt.Fprintln(os.Stderr, "shim: the web's certificates:", err)
+		}
+	}
+	select {
+	case <-assigned:
+		ask()
+	default:
+		if err := authorities(nil); err != nil {
+			fmt.Fprintln(os.Stderr, "shim: the web's certificates:", err)
+		}
+		go func() {
+			<-assigned
+			ask()
+		}()
+	}
+}
+
 // trust asks the gateway for this sandbox's own authority, puts it beside the image's, and tells the
 // agent where it lies and where its proxy is.
 func trust(link http.RoundTripper) error {
@@ -41,6 +64,11 @@ func trust(link http.RoundTripper) error {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return errors.Join(err, errors.New("gateway: "+resp.Status))
 	}
+	return authorities(authority)
+}
+
+// authorities puts one more authority beside the image's own.
+func authorities(authority []byte) error {
 	for _, path := range bundles {
 		if own, err := os.ReadFile(path); err == nil {
 			authority = append(append(own, '\n'), authority...)
@@ -48,7 +76,10 @@ func trust(link http.RoundTripper) error {
 		}
 	}
 	path := filepath.Join(os.TempDir(), ".omega-ca.pem")
-	if err := os.WriteFile(path, authority, 0o644); err != nil {
+	if err := os.WriteFile(path+".new", authority, 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil { // a reader finds one or the other
 		return err
 	}
 	return environment(path)
