@@ -37,6 +37,7 @@ type fetcher struct {
 
 	mu       sync.Mutex // guards what follows
 	loader   admitter
+	revoked  *revoked
 	policy   attest.Bytes32
 	deployed map[string]agentloader.Running // by instance, whether they still run or not
 	inUse    map[string]*agentloader.Admitted
@@ -93,6 +94,7 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 	if err != nil {
 		return nothing{}, err
 	}
+	f.revoked = revoked
 	f.policy, f.loader, f.deployed = req.PolicyDigest, loader, map[string]agentloader.Running{}
 	f.kinds = kindsOf(p.Document)
 	return nothing{}, nil
@@ -255,6 +257,12 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Warm:     a.Manifest.Warm,
 		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
 		A2A:      a2aOf(a),
+	}
+	if f.revoked != nil {
+		var err error
+		if run.Until, err = f.revoked.until(); err != nil {
+			return runRequest{}, err
+		}
 	}
 	for _, t := range a.Tools {
 		run.Tools = append(run.Tools, toolSet{Server: t.Server, Descriptors: t.Descriptors})

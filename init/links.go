@@ -44,6 +44,14 @@ func (l *sandboxLinks) inbound() *os.File {
 	return l.theirs[1]
 }
 
+// closeTheirs gives up the sandbox's ends, once it has them.
+func (l *sandboxLinks) closeTheirs() {
+	for _, f := range l.theirs {
+		_ = f.Close()
+	}
+	l.theirs = nil
+}
+
 func (l *sandboxLinks) close() {
 	for _, f := range append(l.ours, l.theirs...) {
 		_ = f.Close()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"time"
 
 	"omega/agentloader/bundle"
 	"omega/attest"
@@ -161,6 +162,7 @@ type runRequest struct {
 	A2A        a2aPart            `json:"a2a,omitzero"`
 	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
 	Warm       *bundle.Warm       `json:"warm,omitempty"`      // sandboxes that wait for that
+	Until      time.Time          `json:"until,omitzero"`      // no start after this; zero: no such time
 	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }
 

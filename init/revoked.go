@@ -47,6 +47,19 @@ func newRevoked(d *policy.Document, list []byte, now func() time.Time) (*revoked
 	return r, nil
 }
 
+// until is the time after which the list admits nothing; zero where none is
+// demanded. Whoever was admitted is not started again after it.
+func (r *revoked) until() (time.Time, error) {
+	if len(r.by) == 0 {
+		return time.Time{}, nil
+	}
+	list, err := r.read()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return list.Expires, nil
+}
+
 var errRevoked = errors.New("revoked")
 
 // check says why a bundle with these components is refused.

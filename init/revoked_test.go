@@ -71,7 +71,11 @@ func TestWhatIsRevokedIsNotAdmittedAndAHostCannotKeepTheListBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		until, uerr := r.until()
 		err = r.check(bundle.Digest{9}, parts)
+		if err == nil && (uerr != nil || until.IsZero() != (tt.doc == unnamed) || tt.doc == named && !until.After(tt.at)) {
+			t.Errorf("%s: it may be started until %v, %v", tt.name, until, uerr)
+		}
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}

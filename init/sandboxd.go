@@ -34,6 +34,7 @@ type sandboxd struct {
 
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
+	pool   *sandbox.Pool[*spare]
 	policy attest.Bytes32
 }
 
@@ -70,7 +71,11 @@ func (s *sandboxd) start(life, _ context.Context, req sandboxdStart) (nothing, e
 	if err != nil {
 		return nothing{}, err
 	}
+	if s.pool, err = newPool(); err != nil {
+		return nothing{}, err
+	}
 	s.runner, s.policy = r, req.PolicyDigest
+	go s.pool.Run(life)
 	go s.follow(life)
 	go s.watchDisks(life)
 	return nothing{}, nil
@@ -127,52 +132,6 @@ func (s *sandboxd) admit(ctx context.Context, req runRequest) (attest.Agent, err
 	return agent, err
 }
 
-// launch opens the link and starts the sandbox with one end of it.
-func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agent, image *os.File) (*sandbox.Sandbox, error) {
-	files, err := s.files(req)
-	if err != nil {
-		return nil, err
-	}
-	pairs, err := newLinks(req.Serve, req.Stdio)
-	if err != nil {
-		return nil, err
-	}
-	defer pairs.close()
-	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
-		Identity: agent.Identity, Tools: req.Tools, Models: req.Models, A2A: req.A2A}
-	if _, err := s.gateway.Call(ctx, opLink, link, nil, pairs.ours...); err != nil {
-		return nil, err
-	}
-	servers := make([]string, len(req.Tools))
-	for i, t := range req.Tools {
-		servers[i] = t.Server
-	}
-	own, err := sandbox.WithPeers(req.Env, req.A2A.names())
-	if err != nil {
-		return nil, err
-	}
-	env, err := sandbox.Env(own, servers)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.record(ctx, provenance.Entry{Kind: provenance.KindStart, Agent: agent.Instance, Identity: agent.Identity}); err != nil {
-		return nil, err
-	}
-	return s.runner.Start(ctx, sandbox.Spec{
-		Instance: agent.Instance,
-		Image:    filePath(image),
-		Command:  req.Command,
-		Env:      env,
-		Dir:      req.Dir,
-		Limits:   sandbox.Limits(req.Limits),
-		Link:     pairs.theirs[0],
-		Inbound:  pairs.inbound(),
-		Port:     pairs.port,
-		Files:    files,
-		Stdio:    req.Stdio,
-	})
-}
-
 // supervise waits for the agent's end, starts it again as its manifest says, and
 // makes the last end known in the table and to PID 1.
 func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.Agent, m *member, box *sandbox.Sandbox, image *os.File) {
@@ -189,10 +148,13 @@ func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.A
 		state, code, lines = s.collect(ctx, agent, box)
 		s.roster.paused(m, code, lines)
 		wait, ok := again.next(code, time.Since(begin))
-		if !ok || !m.waits(ctx, wait) {
+		if !ok {
 			break
 		}
-		next, err := s.launch(ctx, req, agent, image)
+		next, err := s.relaunch(ctx, req, agent, m, wait, image)
+		if errors.Is(err, errNotWanted) {
+			break
+		}
 		if err != nil {
 			s.c.log.Error("starting an agent again", "instance", agent.Instance, "error", err)
 			state = attest.AgentFailed

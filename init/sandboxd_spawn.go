@@ -58,6 +58,7 @@ func (s *sandboxd) offer(life, ctx context.Context, req runRequest, image *os.Fi
 	}
 	s.offers.kept[req.Instance] = o
 	s.offers.mu.Unlock()
+	s.keepWarm(req, image)
 	go s.withdraw(life, o, agent)
 	_, err = s.gateway.Call(ctx, opOffer, offerRequest{Instance: req.Instance, Name: req.Name}, nil)
 	return err
@@ -72,6 +73,7 @@ func (s *sandboxd) withdraw(life context.Context, o *offer, agent attest.Agent) 
 	s.offers.mu.Lock()
 	delete(s.offers.kept, agent.Instance)
 	s.offers.mu.Unlock()
+	s.pool.Forget(agent.Instance)
 	o.mu.Lock()
 	rows := slices.Collect(maps.Values(o.rows))
 	o.mu.Unlock()
