@@ -1,14 +1,22 @@
 package sandbox
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // firstWords waits for the agent's first line.
@@ -58,25 +66,198 @@ func BenchmarkStartFromCold(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle is not about time: it reports what an idle agent takes of memory, when there are many.
-func BenchmarkIdle(b *testing.B) {
-	s := setUp(b)
-	const agents = 20
+// idle reports what an idle agent takes of memory, when there are that many.
+func (s *stage) idle(b *testing.B, agents int, command ...string) {
 	for b.Loop() {
 		var all []*Sandbox
 		for i := range agents {
-			box := s.start(b, fmt.Sprintf("idle-%d", i), "sleep")
-			all = append(all, box)
+			all = append(all, s.startLimited(b, fmt.Sprintf("idle-%d", i), Limits{}, command...))
 		}
 		for _, box := range all {
 			firstWords(b, box)
 		}
-		time.Sleep(6 * time.Second)
-		b.ReportMetric(float64(memoryOf(b, all))/agents, "bytes/agent")
+		time.Sleep(8 * time.Second) // until the sentries have given back what they do not need
+		b.ReportMetric(float64(memoryOf(b, all))/float64(agents), "bytes/agent")
 		for _, box := range all {
 			end(b, box)
 		}
 	}
+}
+
+func BenchmarkIdleStatic(b *testing.B) { setUp(b).idle(b, 40, "/idle") }
+
+// pythonAgent imports what agents import, says so, and answers requests.
+const pythonAgent = `
+import http.server, requests, httpx, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "2"); self.end_headers(); self.wfile.write(b"ok")
+    def log_message(self, *words): pass
+server = http.server.HTTPServer(("127.0.0.1", 8080), Handler)
+print("up"); sys.stdout.flush()
+server.serve_forever()
+`
+
+// python is a stage with an image that has Python and its libraries, from the tar that the
+// environment names.
+func python(b *testing.B) *stage {
+	b.Helper()
+	path := os.Getenv("OMEGA_BENCH_PYTHON")
+	if path == "" {
+		b.Skip("OMEGA_BENCH_PYTHON names no root file system with Python, requests and httpx")
+	}
+	s := setUp(b)
+	layer, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer layer.Close()
+	s.image = filepath.Join(s.dir, "python.erofs")
+	flattened(b, s.image, layer)
+	return s
+}
+
+func BenchmarkIdlePython(b *testing.B) {
+	python(b).idle(b, 10, "/usr/bin/python3", "-c", pythonAgent)
+}
+
+// BenchmarkPythonAhead is from the release of a sandbox whose agent was started ahead to its first answer.
+func BenchmarkPythonAhead(b *testing.B) {
+	s := python(b)
+	for b.Loop() {
+		b.StopTimer()
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ours, theirs := os.NewFile(uintptr(fds[0]), "gateway"), os.NewFile(uintptr(fds[1]), "inbound")
+		conn, err := net.FileConn(ours)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = ours.Close()
+		box, err := s.runner.Prepare(b.Context(), Spec{Hostname: "py", Image: s.image, Command: []string{"/usr/bin/python3", "-c", pythonAgent},
+			Env: []string{"PATH=/usr/bin:/bin"}, Link: link(b), Inbound: theirs, Port: 8080})
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = theirs.Close()
+		<-box.Booted()
+		if err := box.Ahead(); err != nil {
+			b.Fatal(err)
+		}
+		firstWords(b, box)
+		time.Sleep(300 * time.Millisecond)
+		ask := asker(b, conn)
+		b.StartTimer()
+		if err := box.Release("py-1"); err != nil {
+			b.Fatal(err)
+		}
+		if got := ask(b); got != "200 ok" {
+			b.Fatal(got)
+		}
+		b.StopTimer()
+		end(b, box)
+		b.StartTimer()
+	}
+}
+
+// asker returns a function that asks the agent behind an inbound link.
+func asker(b *testing.B, conn net.Conn) func(b *testing.B) string {
+	b.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	t := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+	client, err := t.NewClientConn(b.Context(), "http", "agent:80")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func(b *testing.B) string {
+		req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://agent/", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp, err := client.RoundTrip(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return fmt.Sprintf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// The references run the same program, from a folder, without the shim: what somebody has who starts
+// a container by hand.
+func BenchmarkReferenceRunsc(b *testing.B) {
+	s := setUp(b)
+	s.reference(b, s.runner.cfg.Runsc, "--root", filepath.Join(s.dir, "plain"), "--network=none", "--ignore-cgroups", "run")
+}
+
+func BenchmarkReferenceRunc(b *testing.B) {
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		b.Skip("no runc here")
+	}
+	s := setUp(b)
+	s.reference(b, runc, "--root", filepath.Join(s.dir, "plain"), "run")
+}
+
+func (s *stage) reference(b *testing.B, command ...string) {
+	bundle := filepath.Join(s.dir, "bundle")
+	if err := os.MkdirAll(filepath.Join(bundle, "root"), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	config := runtimeConfig(Spec{Hostname: "agent", Command: []string{"/agent", "sleep"}, Limits: Limits{}})
+	config.Process.Args, config.Process.Env, config.Annotations = config.Process.Args[2:], []string{"PATH=/"}, nil
+	text, err := json.Marshal(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for _, dir := range []string{"proc", "dev", "sys", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(bundle, "root", dir), 0o755); err != nil {
+			b.Fatal(err)
+		}
+	}
+	agent, err := os.ReadFile(filepath.Join(built.dir, "agent"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "root/agent"), agent, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		cmd := exec.Command(command[0], append(command[1:], "--bundle", bundle, fmt.Sprintf("reference-%d", n))...)
+		words := newLastLines()
+		cmd.Stdout, cmd.Stderr = words, words
+		cmd.WaitDelay = time.Second
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); len(words.Lines()) == 0 && time.Now().Before(deadline); {
+			time.Sleep(100 * time.Microsecond)
+		}
+		b.StopTimer()
+		if got := words.Lines(); len(got) == 0 || got[0] != "up" {
+			b.Errorf("it said %q", got)
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		out, err := exec.Command(command[0], append(command[1:3:3], "delete", "--force", fmt.Sprintf("reference-%d", n))...).CombinedOutput()
+		if err != nil {
+			b.Logf("%v: %s", err, out)
+		}
+		_ = cmd.Wait()
+		b.StartTimer()
+	}
+	_ = unix.Unmount(filepath.Join(s.dir, "plain", "null-netns"), unix.MNT_DETACH)
 }
 
 // memoryOf is what the sandboxes take, in bytes: the proportional set size of their processes, except

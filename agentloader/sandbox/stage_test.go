@@ -115,10 +115,12 @@ func goBuild(t testing.TB, dir, pkg, out string) {
 	}
 }
 
+// buildImage makes the image of all tests; its programs stay beside it.
 func buildImage(t testing.TB, path string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := built.dir
 	goBuild(t, "testdata/agent", ".", filepath.Join(dir, "agent"))
+	goBuild(t, "testdata/idle", ".", filepath.Join(dir, "idle"))
 	goBuild(t, "../shim", ".", filepath.Join(dir, "shim"))
 	goBuild(t, "../../examples", "./agents/hostile", filepath.Join(dir, "hostile"))
 	layer := new(bytes.Buffer)
@@ -131,20 +133,28 @@ func buildImage(t testing.TB, path string) {
 			t.Fatal(err)
 		}
 	}
-	read := func(name string) []byte {
+	for _, name := range []string{"agent", "idle", "hostile"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return b
+		add(name, 0o755, b)
 	}
-	add("agent", 0o755, read("agent"))
-	add("hostile", 0o755, read("hostile"))
 	for _, n := range []int{1, 100, 4095, 4096, 4097, 9000} {
 		add(fmt.Sprintf("data/%d", n), 0o644, bytes.Repeat([]byte("d"), n))
 	}
 	w.Close()
-	f, err := flatten.New(dir, flatten.Limits{Bytes: 1 << 28, Entries: 100})
+	flattened(t, path, layer)
+}
+
+// flattened makes an image of one layer, with the shim.
+func flattened(t testing.TB, path string, layer io.Reader) {
+	t.Helper()
+	shim, err := os.ReadFile(filepath.Join(built.dir, "shim"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := flatten.New(t.TempDir(), flatten.Limits{Bytes: 1 << 30, Entries: 1 << 17})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +167,7 @@ func buildImage(t testing.TB, path string) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	if err := f.Finish(out, flatten.File{Path: ".omega/shim", Data: read("shim"), Mode: 0o755}); err != nil {
+	if err := f.Finish(out, flatten.File{Path: ".omega/shim", Data: shim, Mode: 0o755}); err != nil {
 		t.Fatal(err)
 	}
 }
