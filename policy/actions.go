@@ -17,6 +17,8 @@ const (
 	ActionSubscribe    = "mcp.resources/subscribe"
 	ActionListen       = "mcp.subscriptions/listen"
 	ActionLogLevel     = "mcp.logging/setLevel"
+	ActionHear         = "mcp.session/listen"    // resource: SERVER; GET, implied by any permit for the server
+	ActionEnd          = "mcp.session/end"       // resource: SERVER; DELETE, the same
 	ActionChat         = "llm.chat"              // resource: MODEL
 	ActionResponses    = "llm.responses"         // resource: MODEL
 	ActionEmbeddings   = "llm.embeddings"        // resource: MODEL

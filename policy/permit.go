@@ -105,19 +105,33 @@ func ofCallers(action string) bool {
 }
 
 // Implied are the permits that follow from others: whoever may call some tool
-// of a server may list its tools.
+// of a server may list its tools, and who may use anything of it may listen in
+// its session and end it.
 func (a AgentRule) Implied() []Permit {
 	var out []Permit
 	seen := map[[2]string]bool{}
 	for _, p := range a.Permits {
-		list, ok := listing[p.Action]
 		for _, r := range p.Names() {
 			server, _, _ := strings.Cut(r, "/")
-			if key := [2]string{list, server}; ok && !seen[key] {
-				seen[key] = true
-				out = append(out, Permit{ID: impliedName(list) + server, Action: list, Resource: server, Result: listed(list)})
+			for _, action := range follows(p.Action) {
+				if key := [2]string{action, server}; !seen[key] {
+					seen[key] = true
+					out = append(out, Permit{ID: impliedName(action) + server, Action: action, Resource: server, Result: listed(action)})
+				}
 			}
 		}
+	}
+	return out
+}
+
+// follows lists the actions that a permit for one brings along.
+func follows(action string) []string {
+	var out []string
+	if list, ok := listing[action]; ok {
+		out = append(out, list)
+	}
+	if a, _ := ActionNamed(action); a.Kind == kindTool || a.Kind == kindServer {
+		out = append(out, ActionHear, ActionEnd)
 	}
 	return out
 }
@@ -128,9 +142,10 @@ var listing = map[string]string{
 }
 
 // listed is what a list says: tools are shown as they were signed, the others
-// are the server's own words.
+// are the server's own words. What is heard in a session is decided message by
+// message.
 func listed(list string) *Result {
-	if list == ActionList {
+	if list == ActionList || list == ActionHear || list == ActionEnd {
 		return &Result{Integrity: Trusted}
 	}
 	return nil
@@ -143,6 +158,10 @@ func impliedName(list string) string {
 		return "list-prompts:"
 	case ActionResourceList:
 		return "list-resources:"
+	case ActionHear:
+		return "listen:"
+	case ActionEnd:
+		return "end:"
 	}
 	return "list:"
 }

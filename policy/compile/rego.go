@@ -72,7 +72,7 @@ func (g *generator) agent(a policy.AgentRule) {
 		g.permit(a, p)
 	}
 	for _, p := range a.Implied() {
-		g.line("\n# %s may see %s of %s, since it may use some of them.", a.Name, p.Action, p.Resource)
+		g.line("\n# %s has %s of %s by itself, since it may use something of it.", a.Name, p.Action, p.Resource)
 		g.line("permit%s contains %s if {", at(a, p.Action, p.Resource), g.answer(p, p.Resource))
 		g.line("input.args == {}\n%s\n}", all(a))
 	}

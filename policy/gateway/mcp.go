@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"omega/policy"
 )
 
 // serveMCP ends the agent's side of MCP over streamable HTTP. What goes to the
@@ -17,17 +20,50 @@ func (l *link) serveMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	case http.MethodGet:
 		l.streamMCP(w, r, e)
 	case http.MethodDelete:
-		if !e.end(r.Context(), r.Header.Get(headerSession)) {
-			l.noMethod(w, http.StatusNotFound, "no such session")
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
+		l.endMCP(w, r, e)
 	default:
-		l.noMethod(w, http.StatusMethodNotAllowed, "use POST")
+		l.noMethod(w, r, e, http.StatusMethodNotAllowed, "use POST")
 	}
 }
 
-func (l *link) noMethod(w http.ResponseWriter, status int, why string) {
+// endMCP is DELETE: an agent is done with a session.
+func (l *link) endMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
+	id := r.Header.Get(headerSession)
+	if _, fault := e.session(id, ""); id == "" || fault != nil {
+		l.noMethod(w, r, e, http.StatusNotFound, "no such session")
+		return
+	}
+	in := l.onSession(w, r, e, policy.ActionEnd)
+	if in == nil {
+		return
+	}
+	e.end(r.Context(), id)
+	if err := in.settle(r.Context(), result{Status: "ok"}); err != nil {
+		l.unrecorded(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// onSession decides what is done with a session itself. It answers where that is
+// not permitted, and then returns nil.
+func (l *link) onSession(w http.ResponseWriter, r *http.Request, e *endpoint, action string) *intent {
+	d, in, err := l.authorize(r.Context(), action, e.Name, nil)
+	switch {
+	case err != nil:
+		l.unrecorded(w, err)
+	case in == nil:
+		replyError(w, http.StatusForbidden, "policy_denied", denial("This on the session with "+e.Name, d.Reasons))
+	}
+	return in
+}
+
+// noMethod enters and answers what is done with no session of the agent's.
+func (l *link) noMethod(w http.ResponseWriter, r *http.Request, e *endpoint, status int, why string) {
+	if err := l.recordRefusal(r.Context(), "mcp."+clip(r.Method, 20), e.Name, why); err != nil {
+		l.unrecorded(w, err)
+		return
+	}
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", http.MethodPost)
 	}
@@ -97,7 +133,7 @@ func (l *link) refuseRPC(w http.ResponseWriter, r *http.Request, e *endpoint, id
 func (l *link) streamMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	id := r.Header.Get(headerSession)
 	if id == "" || !l.mayHear(e.Name) {
-		l.noMethod(w, http.StatusMethodNotAllowed, "the policy lets this server say nothing unasked; use POST")
+		l.noMethod(w, r, e, http.StatusMethodNotAllowed, "the policy lets this server say nothing unasked; use POST")
 		return
 	}
 	s, fault := e.session(id, "")
@@ -105,17 +141,23 @@ func (l *link) streamMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 		l.refuseRPC(w, r, e, nil, fault)
 		return
 	}
+	in := l.onSession(w, r, e, policy.ActionHear)
+	if in == nil {
+		return
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	resp, err := s.listen(r.Context())
 	if err != nil {
-		l.noMethod(w, http.StatusMethodNotAllowed, "the server says nothing unasked")
+		if rec := in.settle(r.Context(), failed("error", err.Error())); rec != nil {
+			l.unrecorded(w, rec)
+			return
+		}
+		l.noMethod(w, r, e, http.StatusMethodNotAllowed, "the server says nothing unasked")
 		return
 	}
 	defer resp.Body.Close()
 	relay := &relay{link: l, endpoint: e, out: &outlet{w: w, timeout: l.g.cfg.Timeout}, caps: s.caps}
-	if err := relay.out.open(); err != nil {
-		return
-	}
+	err = relay.out.open()
 	for events := newEvents(r.Context(), resp.Body, maxAnswer); err == nil; {
 		var data []byte
 		if data, err = events.next(); err == nil {
@@ -123,7 +165,8 @@ func (l *link) streamMCP(w http.ResponseWriter, r *http.Request, e *endpoint) {
 			_, _, err = s.takeAnswer(r.Context(), data, message{}, relay)
 		}
 	}
-	if err := relay.finish(r.Context()); err != nil {
+	// What was heard has outcomes of its own.
+	if err := errors.Join(relay.finish(r.Context()), in.settle(r.Context(), result{Status: "ok"})); err != nil {
 		l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"omega/policy"
+	"omega/policy/compile"
 	"omega/policy/provenance"
 )
 
@@ -222,6 +225,42 @@ func TestOnlyPostSpeaksMCP(t *testing.T) {
 			t.Errorf("%s: %d %s", method, r.status, r.body)
 		}
 	}
+	w.wantLog("refusal", "refusal", "refusal")
+}
+
+func TestWhatIsDoneWithASessionIsEntered(t *testing.T) {
+	text := strings.Replace(testPolicy, "    permits:\n", "    permits:\n      - {id: told, action: mcp.notifications/message, resource: files}\n", 1)
+	out, err := compile.Compile([]byte(text), "../compile/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(w *world) {
+		if w.cfg.Decider, err = policy.NewDecider(t.Context(), out.Wasm); err != nil {
+			t.Fatal(err)
+		}
+		w.cfg.Document, w.cfg.PolicyDigest = out.Document, out.Digest
+		w.files.sessions = true
+		w.files.before = func(rw http.ResponseWriter, r *http.Request, _ string) bool {
+			if r.Method != http.MethodGet {
+				return false
+			}
+			rw.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(rw, `data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}`+"\n\n")
+			return true
+		}
+	})
+	r := w.do("POST", "/mcp/files", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`)
+	id := r.header.Get("Mcp-Session-Id")
+	if r = w.do("GET", "/mcp/files", "", "Mcp-Session-Id", id); r.status != 200 || !strings.Contains(r.body, "notifications/message") {
+		t.Fatalf("GET: %d %s", r.status, r.body)
+	}
+	if r = w.do("DELETE", "/mcp/files", "", "Mcp-Session-Id", id); r.status != http.StatusNoContent {
+		t.Errorf("DELETE: %d %s", r.status, r.body)
+	}
+	if r = w.do("DELETE", "/mcp/files", "", "Mcp-Session-Id", id); r.status != http.StatusNotFound {
+		t.Errorf("DELETE again: %d %s", r.status, r.body)
+	}
+	w.wantLog("intent permit listen:files", "intent permit told", "outcome ok", "outcome ok", "intent permit end:files", "outcome ok", "refusal")
 }
 
 func TestChangedDescriptorHidesTheToolAndRefusesItsCalls(t *testing.T) {

@@ -420,14 +420,38 @@ why.reporter["llm.chat"].scripted contains concat("", ["what is sent there is re
 
 advice.reporter["llm.chat"].scripted contains "" if false
 
-# reporter may see mcp.tools/list of files, since it may use some of them.
+# reporter has mcp.tools/list of files by itself, since it may use something of it.
 permit.reporter["mcp.tools/list"].files contains ["list:files", []] if {
 	input.args == {}
 	all_reporter
 }
 
-# reporter may see mcp.tools/list of mail, since it may use some of them.
+# reporter has mcp.session/listen of files by itself, since it may use something of it.
+permit.reporter["mcp.session/listen"].files contains ["listen:files", []] if {
+	input.args == {}
+	all_reporter
+}
+
+# reporter has mcp.session/end of files by itself, since it may use something of it.
+permit.reporter["mcp.session/end"].files contains ["end:files", []] if {
+	input.args == {}
+	all_reporter
+}
+
+# reporter has mcp.tools/list of mail by itself, since it may use something of it.
 permit.reporter["mcp.tools/list"].mail contains ["list:mail", []] if {
+	input.args == {}
+	all_reporter
+}
+
+# reporter has mcp.session/listen of mail by itself, since it may use something of it.
+permit.reporter["mcp.session/listen"].mail contains ["listen:mail", []] if {
+	input.args == {}
+	all_reporter
+}
+
+# reporter has mcp.session/end of mail by itself, since it may use something of it.
+permit.reporter["mcp.session/end"].mail contains ["end:mail", []] if {
 	input.args == {}
 	all_reporter
 }
