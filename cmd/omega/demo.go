@@ -59,6 +59,7 @@ func (d *demo) steps() []demoStep {
 		{"deploy agent two over the network", d.deploy},
 		{"agent one is refused one call, agent two works, agent three is refused altogether", d.agents},
 		{"verify the platform from outside, two agents with every principal", d.verify},
+		{"change, replay and relay that evidence", d.refuse},
 		{"stop agent two by a signed removal", d.remove},
 		{"prove the provenance log, then tamper with a copy", d.log},
 		{"power off", d.powerOff},

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"omega/attest"
+	"omega/images"
 	"omega/internal/strictjson"
 	"omega/policy"
 	"omega/policy/compile"
@@ -163,6 +166,47 @@ func TestTheDemoDemandsTwoAgentsWithEveryPrincipal(t *testing.T) {
 	} {
 		if err := vouchedFor(agents); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestTheDemoSeesEachChangeOfEvidenceRefused(t *testing.T) {
+	p := newPlatform(t)
+	newPeople(t).withAgents(t, p)
+	_, port, err := net.SplitHostPort(p.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words bytes.Buffer
+	d := &demo{e: &env{Stdout: io.Discard, Stderr: &words}, run: t.TempDir(), artifacts: &images.Artifacts{Manifest: p.manifest}, machine: &vm{Root: p.root}}
+	if d.machine.Port, err = strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.refuse(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, &words)
+	}
+	for _, want := range []string{
+		"as it came: emulated", "without the signature of author ann on the manifest of researcher-1: refused, exit code 2", "of model mia on", "of tool files-co on",
+		"with two agents' models swapped: refused, exit code 4", "as the answer to another nonce: refused, exit code 4", "9 changes of it",
+		"relayed by somebody with another key: refused, exit code 4",
+	} {
+		if !strings.Contains(words.String(), want) {
+			t.Errorf("the story lacks %q:\n%s", want, &words)
+		}
+	}
+	raw, err := p.evidence(t.Context(), [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]lie{
+		"a change that is believed":           {"x", func(*attest.Evidence) {}, attest.Bytes32{1}, exitSignature, ""},
+		"a refusal for another reason":        {"x", swapModels, attest.Bytes32{1}, exitMismatch, "replay"},
+		"a refusal with another code":         {"x", swapModels, attest.Bytes32{1}, exitSignature, "swapped"},
+		"evidence that ought to be believed":  {"x", swapModels, attest.Bytes32{1}, exitOK, ""},
+		"evidence for another nonce believed": {"x", func(*attest.Evidence) {}, attest.Bytes32{2}, exitOK, ""},
+	} {
+		if words, err := d.lie(t.Context(), l, raw); err == nil {
+			t.Errorf("%s does not end the demo: %s", name, words)
 		}
 	}
 }

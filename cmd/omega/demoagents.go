@@ -112,11 +112,12 @@ func sleepFor(ctx context.Context, d time.Duration) bool {
 type principalOf struct{ kind, name, role, principal string }
 
 // principals are everybody who stands behind an agent of the demo: its author
-// and the owner of the policy for the bundle, each tool's owner for the tool.
+// and the owner of the policy for the bundle, the model's owner, each tool's owner.
 func (a demoAgent) principals() []principalOf {
 	all := []principalOf{
 		{"manifest", a.name, "author", "workshop"}, {"image", a.name, "author", "workshop"},
 		{"manifest", a.name, "operator", "operator"}, {"image", a.name, "operator", "operator"},
+		{"model", a.weights(), "model", "foundry"},
 	}
 	for _, server := range a.servers {
 		for _, p := range demoProviders {

@@ -21,7 +21,7 @@ import (
 
 // demoSigners are the people of the demo, each with a signing key of their
 // own. The stranger is in no policy.
-var demoSigners = []string{"author", "files-owner", "notes-owner", "operator", "deployer", "stranger"}
+var demoSigners = []string{"author", "files-owner", "notes-owner", "model-owner", "operator", "deployer", "stranger"}
 
 // demoKeys are made once in a folder of the user's cache, so that the policy
 // of the demo, and with it the image, stays the same from run to run.
@@ -111,13 +111,7 @@ func (k *demoKeys) auditor() error {
 // authority reads or makes the TLS authority of the tool providers. Its
 // certificate, roots.pem, is what the image is told to trust upstream.
 func (k *demoKeys) authority() error {
-	text, err := k.once("authority.pem", func() ([]byte, error) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		return privatePEM(key)
-	})
+	text, err := k.once("authority.pem", authorityKey)
 	if err != nil {
 		return err
 	}
@@ -140,6 +134,15 @@ func (k *demoKeys) authority() error {
 	k.caKey = key
 	k.caCert, err = x509.ParseCertificate(block.Bytes)
 	return err
+}
+
+// authorityKey makes a new key, in PEM.
+func authorityKey() ([]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return privatePEM(key)
 }
 
 // authorityCertificate states the authority for ten years, for names under

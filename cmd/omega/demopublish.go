@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,6 +76,12 @@ func (d *demo) publishAgent(ctx context.Context, agent demoAgent) (bundleRef, er
 			manifest.Tools = append(manifest.Tools, bundle.Tool{Server: server, Descriptors: digest})
 		}
 	}
+	if agent.weights() != "" {
+		if manifest.Model, err = d.publishWeights(ctx, repo, agent); err != nil {
+			return bundleRef{}, fmt.Errorf("model: %w", err)
+		}
+		manifest.Env["AGENT_WEIGHTS"] = "/models/" + manifest.Model.Name
+	}
 	ref, err := packBundle(ctx, repo, manifest, filepath.Dir(programIn(d.programs(), agent.name)))
 	if err != nil {
 		return bundleRef{}, err
@@ -84,6 +92,25 @@ func (d *demo) publishAgent(ctx context.Context, agent demoAgent) (bundleRef, er
 		return ref, err // the operator signs nothing of a stranger's
 	}
 	return ref, signRef(ctx, ref, d.keys.signers["operator"], bundle.Vouch{Role: "operator", Principal: "operator"})
+}
+
+// weightsSize is that of the demo's models: enough for several blocks of verity.
+const weightsSize = 64 << 10
+
+// publishWeights pushes an agent's model, a file of made-up numbers, signed by
+// the owner of models.
+func (d *demo) publishWeights(ctx context.Context, repo name.Repository, agent demoAgent) (*bundle.File, error) {
+	path := filepath.Join(d.run, agent.weights())
+	numbers := make([]byte, weightsSize)
+	rand.NewChaCha8(sha256.Sum256([]byte(agent.name))).Read(numbers)
+	if err := os.WriteFile(path, numbers, 0o600); err != nil {
+		return nil, err
+	}
+	ref, file, err := pushFile(ctx, repo, bundle.FileConfig{Kind: bundle.KindModel, Name: agent.weights()}, path)
+	if err != nil {
+		return nil, err
+	}
+	return &file, signRef(ctx, ref, d.keys.signers["model-owner"], bundle.Vouch{Role: "model", Principal: "foundry"})
 }
 
 // publishTools pushes the tool descriptors of a provider, signed by its owner.

@@ -51,6 +51,15 @@ type demoAgent struct {
 	network  bool     // it is deployed over the network, and waits, once its task is done, until it is stopped
 }
 
+// weights names the model inside of the agent's bundle. What its author did not
+// sign has none.
+func (a demoAgent) weights() string {
+	if a.author != "author" {
+		return ""
+	}
+	return a.name + "-weights"
+}
+
 // demoAgents are the three agents. The third one says that it is the second; its
 // author never signed it.
 var demoAgents = []demoAgent{

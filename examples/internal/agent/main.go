@@ -24,10 +24,17 @@ func Main(system, task string) int {
 	return 0
 }
 
-// run is Main without the process. AGENT_STAY keeps it there once its task is
-// done. OPENAI_BASE_URL and OPENAI_API_KEY are read
+// run is Main without the process. AGENT_WEIGHTS is a model file of its own that
+// it looks at first; AGENT_STAY keeps it there once its task is done. OPENAI_BASE_URL and OPENAI_API_KEY are read
 // by the OpenAI client itself.
 func run(ctx context.Context, system, task string, getenv func(string) string, out io.Writer) (err error) {
+	if path := getenv("AGENT_WEIGHTS"); path != "" {
+		weights, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("weights: %w", err)
+		}
+		fmt.Fprintf(out, "weights: %d bytes of %s\n", len(weights), path)
+	}
 	tools, err := Connect(ctx, getenv("MCP_SERVERS"))
 	if err != nil {
 		return err
