@@ -187,7 +187,7 @@ func TestTheDemoSeesEachChangeOfEvidenceRefused(t *testing.T) {
 	}
 	for _, want := range []string{
 		"as it came: emulated", "without the signature of author ann on the manifest of researcher-1: refused, exit code 2", "of model mia on", "of tool files-co on",
-		"with two agents' models swapped: refused, exit code 4", "as the answer to another nonce: refused, exit code 4", "9 changes of it",
+		"with two agents' models swapped: refused, exit code 4", "as the answer to another nonce: refused, exit code 4", "10 changes of it",
 		"relayed by somebody with another key: refused, exit code 4",
 	} {
 		if !strings.Contains(words.String(), want) {
