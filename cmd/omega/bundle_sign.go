@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"omega/agentloader/bundle"
 )
@@ -66,37 +64,4 @@ func signRef(ctx context.Context, ref bundleRef, key *bundle.PrivateKey, v bundl
 	}
 	_, err = pushArtifact(ctx, ref.repo, m, sig)
 	return err
-}
-
-// runBundleDeployment signs a deployment and prints it, for a launch config.
-func runBundleDeployment(_ context.Context, e *env, args []string) error {
-	fs := e.flags("bundle")
-	file := fs.String("key", "", "a deployer's private key (ECDSA P-256, PEM)")
-	instance := fs.String("instance", "", "name of the running agent")
-	audience := fs.String("audience", "", "the policy's platform, or a boot id")
-	serial := fs.Uint64("serial", 0, "a number that this key never used before")
-	valid := fs.Duration("for", 24*time.Hour, "how long the deployment can be accepted")
-	ref, err := oneRef(fs, args)
-	if err != nil {
-		return err
-	}
-	if err := need(fs, "key", "instance", "audience"); err != nil {
-		return err
-	}
-	if *serial == 0 {
-		return errors.New("omega bundle deployment: --serial is missing")
-	}
-	key, err := readKey(*file)
-	if err != nil {
-		return err
-	}
-	raw, err := bundle.SignDeployment(key, bundle.Deployment{
-		Bundle: ref.digest, Repository: ref.repo.Name(), Instance: *instance, Audience: *audience,
-		Serial: *serial, Expires: time.Now().Add(*valid),
-	})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(e.Stdout, "%s\n", raw)
-	return nil
 }

@@ -200,6 +200,10 @@ func TestDeploymentIsForOneBundle(t *testing.T) {
 	if !strings.HasSuffix(agent, d.Bundle.String()) || d.Repository != p.repo || d.Serial != 4 || d.Instance != "notes-1" || d.Audience != "demo" {
 		t.Errorf("deployment %+v", d)
 	}
+	raw = p.ok("bundle", "removal", "--key", p.path("author"), "--instance", "notes-1", "--audience", "demo", "--serial", "5", "--grace", "3s", agent)
+	if r, err := bundle.ParseRemoval([]byte(raw)); err != nil || r.Serial != 5 || r.GraceSeconds != 3 || r.Instance != "notes-1" {
+		t.Errorf("removal %+v, %v", r, err)
+	}
 }
 
 func TestBundleVerbRefuses(t *testing.T) {

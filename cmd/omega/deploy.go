@@ -155,24 +155,23 @@ func (o *deployOptions) read(ctx context.Context, e *env, p *platformClient) ([]
 	if err != nil {
 		return nil, err
 	}
-	return bundle.SignDeployment(key, bundle.Deployment{
-		Bundle: ref.digest, Repository: ref.repo.Name(), Instance: o.instance, Audience: o.audience,
-		Serial: o.serial, Expires: time.Now().Add(o.valid),
-	})
+	return o.order(key, ref, o.instance).deployment()
+}
+
+// order is what is signed, by key, of an instance of ref's bundle.
+func (o *deployOptions) order(key *bundle.PrivateKey, ref bundleRef, instance string) order {
+	return order{key: key, ref: ref, instance: instance, audience: o.audience, serial: o.serial, expires: time.Now().Add(o.valid), grace: o.grace}
 }
 
 // removal signs that an instance is to be stopped. Which bundle it runs, the
 // platform says where --bundle does not.
 func (o *deployOptions) removal(ctx context.Context, p *platformClient, key *bundle.PrivateKey) ([]byte, error) {
-	r := bundle.Removal{Instance: o.remove, Audience: o.audience, Serial: o.serial, Expires: time.Now().Add(o.valid),
-		GraceSeconds: int(o.grace.Round(time.Second) / time.Second)}
 	if o.bundle != "" {
 		ref, err := parseRef(o.bundle, o.plain)
 		if err != nil {
 			return nil, err
 		}
-		r.Bundle = ref.digest
-		return bundle.SignRemoval(key, r)
+		return o.order(key, ref, o.remove).removal()
 	}
 	list, err := listAgents(ctx, p)
 	if err != nil {
@@ -180,10 +179,11 @@ func (o *deployOptions) removal(ctx context.Context, p *platformClient, key *bun
 	}
 	for _, a := range list {
 		if a.Instance == o.remove {
-			if r.Bundle, err = bundle.ParseDigest(a.Bundle); err != nil {
+			d, err := bundle.ParseDigest(a.Bundle)
+			if err != nil {
 				return nil, fmt.Errorf("agent %s: %w", plain(a.Instance), err)
 			}
-			return bundle.SignRemoval(key, r)
+			return o.order(key, bundleRef{digest: d}, o.remove).removal()
 		}
 	}
 	return nil, exit(exitMismatch, fmt.Errorf("the platform shows you no agent %s; next: list those that you may see with `omega agents`, or name its bundle with --bundle", o.remove))
