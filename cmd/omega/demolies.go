@@ -112,7 +112,8 @@ func (d *demo) lie(ctx context.Context, l lie, raw []byte) (string, error) {
 	return d.appraised(ctx, verifyOptions{Source: path, Nonce: l.nonce.String()}, l)
 }
 
-// appraised verifies as o says and holds the outcome against what it must be.
+// appraised verifies as o says and holds the outcome against what it must be. It
+// returns the verdict, or which refusal it was.
 func (d *demo) appraised(ctx context.Context, o verifyOptions, l lie) (string, error) {
 	o.Manifest, o.Unsigned, o.Offline, o.Emulated = d.artifacts.Manifest, true, true, d.machine.Root
 	v, err := verifyPlatform(ctx, &env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard}, o)
@@ -122,8 +123,7 @@ func (d *demo) appraised(ctx context.Context, o verifyOptions, l lie) (string, e
 	case err == nil:
 		return v.Verdict, nil
 	}
-	words, _, _ := strings.Cut(err.Error(), "; next: ")
-	return fmt.Sprintf("refused, exit code %d: %s", l.code, words), nil
+	return fmt.Sprintf("refused, exit code %d: %s", l.code, l.words), nil
 }
 
 // relay stands between the verifier and the platform, as somebody would who has
