@@ -47,7 +47,8 @@ func (a *appraisal) agents() {
 	if a.e.Partial() || slices.ContainsFunc(all, func(h hashed) bool { return h.unseen }) {
 		a.say("hidden", "agents or parts of them are not shown to you: nothing is said about who vouches for those, nor whether they are revoked")
 	}
-	seen := map[string]bool{}
+	a.result.Checks = slices.Grow(a.result.Checks, len(all))
+	seen := make(map[string]bool, len(all))
 	for i := range a.e.Agents {
 		if g := &a.e.Agents[i]; g.Hidden.IsZero() {
 			a.agent(g, &all[i], seen)
