@@ -33,7 +33,7 @@ type Agent struct {
 	Salt   Bytes16 `json:"salt,omitzero"`
 	// Identity is IdentityRoot of the components.
 	Identity   Bytes32     `json:"identity,omitzero"`
-	Components []Component `json:"components,omitempty"`
+	Components []Component `json:"components,omitempty" most:"64"`
 }
 
 // Shown reports whether the agent's name and state stand there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -217,4 +218,35 @@ func FuzzParseEvidence(f *testing.F) {
 func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(fmt.Sprintf(goodManifest, 0, 7, 0, 9)))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = ParseManifest(b) })
+}
+
+// TestWhatIsHostileTakesNoMoreMemoryThanTheBounds makes evidence of many small
+// values, the worst that a text of a size can do.
+func TestWhatIsHostileTakesNoMoreMemoryThanTheBounds(t *testing.T) {
+	many := func(open, one, end string) string {
+		n := (MaxEvidence - len(open) - len(end)) / len(one)
+		return open + strings.Repeat(one, n-1) + strings.TrimSuffix(one, ",") + end
+	}
+	components := `{"components":[` + strings.Repeat("{},", 63) + `{}]},`
+	for name, text := range map[string]string{
+		"agents":            many(`{"agents":[`, `{},`, `]}`),
+		"components":        many(`{"agents":[{"components":[`, `{},`, `]}]}`),
+		"agents with parts": `{"agents":[` + strings.Repeat(components, 1023) + strings.TrimSuffix(components, ",") + `]}`,
+		"signatures":        many(`{"agents":[{"components":[{"signatures":[`, `{},`, `]}]}]}`),
+		"a path":            many(`{"agent_path":[`, `"`+Bytes32{}.String()+`",`, `]}`),
+		"numbers":           many(`{"agents":[`, `1,`, `]}`),
+		"depth":             strings.Repeat("[", MaxEvidence),
+		"escapes":           many(`{"version":"`, `\u0041`, `"}`),
+		"keys":              many(`{`, `"a":1,`, `}`),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := ParseEvidence([]byte(text)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 8*MaxEvidence {
+			t.Errorf("%s: %d MiB for a text of %d KiB", name, took>>20, len(text)>>10)
+		}
+	}
 }

@@ -13,7 +13,7 @@ import (
 const (
 	MaxEvidence     = 8 << 20
 	MaxAgents       = 1024
-	maxValues       = 512 << 10
+	maxValues       = 256 << 10
 	maxReport       = 4 << 10 // an SNP report is 1184 bytes (SNP ABI, table 23)
 	maxCertificates = 64 << 10
 	maxCheckpoint   = 16 << 10

@@ -38,7 +38,7 @@ type Component struct {
 	Role      string  `json:"role,omitempty"`
 	Principal string  `json:"principal,omitempty"`
 	// Signatures are the principal's, as many as its threshold asks for.
-	Signatures []Signature `json:"signatures,omitempty"`
+	Signatures []Signature `json:"signatures,omitempty" most:"8"`
 	// Salt hides the component in its commitment from who is not shown it.
 	Salt Bytes16 `json:"salt,omitzero"`
 }

@@ -23,14 +23,14 @@ type Evidence struct {
 	Session   Session    `json:"session"`
 	Nonce     NonceProof `json:"nonce"`
 	// Agents are all of them, or, with AgentPath, one.
-	Agents []Agent `json:"agents"`
+	Agents []Agent `json:"agents" most:"1024"`
 	// AgentPath is the inclusion proof of the only agent shown, below the
 	// session's agents root.
-	AgentPath []Bytes32 `json:"agent_path,omitempty"`
+	AgentPath []Bytes32 `json:"agent_path,omitempty" most:"32"`
 	// GPU is the GPUs' evidence of this boot, and SessionGPU what was made for
 	// these nonces.
-	GPU        []GPUEvidence `json:"gpu,omitempty"`
-	SessionGPU []GPUEvidence `json:"session_gpu,omitempty"`
+	GPU        []GPUEvidence `json:"gpu,omitempty" most:"16"`
+	SessionGPU []GPUEvidence `json:"session_gpu,omitempty" most:"16"`
 }
 
 // Remembered reports whether the evidence leans on an earlier appraisal of the

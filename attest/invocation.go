@@ -36,7 +36,7 @@ type Invocation struct {
 	LogIndex uint64  `json:"log_index"`
 	LogLeaf  Bytes32 `json:"log_leaf"`
 	// Labels are what the policy knows of the data, sorted, each once.
-	Labels []string `json:"labels"`
+	Labels []string `json:"labels" most:"64"`
 }
 
 // SignedInvocation is an invocation statement with the attestation key's

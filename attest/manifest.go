@@ -28,7 +28,7 @@ const (
 // in-toto statement about the artifacts. It says nothing about who signed it.
 type Manifest struct {
 	Type          string    `json:"_type"`
-	Subject       []Subject `json:"subject"`
+	Subject       []Subject `json:"subject" most:"64"`
 	PredicateType string    `json:"predicateType"`
 	Predicate     Release   `json:"predicate"`
 }
@@ -51,13 +51,13 @@ type Release struct {
 	Expires       time.Time      `json:"expires"`
 	PolicyDigest  Bytes32        `json:"policy_digest"`
 	Cmdline       string         `json:"cmdline"`
-	LaunchDigests []LaunchDigest `json:"launch_digests"`
+	LaunchDigests []LaunchDigest `json:"launch_digests" most:"4096"`
 	// Go and Source say how to build the release again: the Go version and the
 	// SHA-256 of each pinned input.
 	Go     string             `json:"go"`
 	Source map[string]Bytes32 `json:"source"`
 	// PCRs are what a TPM holds of the image, for each way to boot it.
-	PCRs []PCRValue `json:"pcrs,omitempty"`
+	PCRs []PCRValue `json:"pcrs,omitempty" most:"256"`
 	// SBOM is the SHA-256 of the list of what is inside, by its format.
 	SBOM map[string]Bytes32 `json:"sbom,omitempty"`
 	// Revision is the source tree by its content.

@@ -14,7 +14,7 @@ type NonceProof struct {
 	Index uint32  `json:"index"`
 	// Path is the inclusion proof below the session's nonce root, nearest
 	// sibling first; empty where one nonce was asked with alone.
-	Path []Bytes32 `json:"path"`
+	Path []Bytes32 `json:"path" most:"32"`
 }
 
 // Nonces are those that arrived together, in order.

@@ -23,7 +23,7 @@ type Request struct {
 	// Nonce is the asker's, 32 bytes that were never used before.
 	Nonce Bytes32 `json:"nonce"`
 	// Have and Open are those of a View.
-	Have []Bytes32 `json:"have,omitempty"`
+	Have []Bytes32 `json:"have,omitempty" most:"1024"`
 	Open *Open     `json:"open,omitempty"`
 }
 

@@ -33,8 +33,8 @@ type Revocations struct {
 	Expires time.Time `json:"expires"`
 	// Components are digests of components, agent bundles included, and Keys
 	// the IDs of signing keys.
-	Components []Bytes32 `json:"components"`
-	Keys       []Bytes32 `json:"keys"`
+	Components []Bytes32 `json:"components" most:"16384"`
+	Keys       []Bytes32 `json:"keys" most:"16384"`
 }
 
 // RevocationKeys are those that may sign revocation lists, and how many of them

@@ -98,7 +98,7 @@ func (p *Policy) Check(v *Verified) []attest.Check {
 		}),
 		p.tcb(v),
 		attest.Compare(p.AllowNoAliasCheck || r.PlatformInfo&PlatformAliasCheck != 0, attest.Check{
-			Name: "platform", Found: fmt.Sprintf("%#x", uint64(r.PlatformInfo)),
+			Name: "platform", Expected: fmt.Sprintf("bit 5 of PLATFORM_INFO (%#x) set: memory was checked for aliases", uint64(PlatformAliasCheck)), Found: fmt.Sprintf("%#x", uint64(r.PlatformInfo)),
 			Words: strings.Join(r.PlatformInfo.Words(), "; "),
 		}),
 	}

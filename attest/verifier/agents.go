@@ -109,7 +109,9 @@ func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
 	}
 	seen[g.Instance] = true
 	if err := a.identity(g, h); err != nil {
-		c.Expected = g.Identity.String()
+		if c.Expected = g.Identity.String(); !h.identity.IsZero() {
+			c.Found = h.identity.String()
+		}
 		if errors.Is(err, ErrSignature) {
 			a.refuse(err, c)
 			return

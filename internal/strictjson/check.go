@@ -182,6 +182,9 @@ func (c *checker) array(f *form, depth int) error {
 	c.at++
 	n := 0
 	for more := c.peek() != ']'; more; n++ {
+		if f.most != 0 && n >= f.most {
+			return misfitf("more than %d elements", f.most)
+		}
 		if err := c.value(f.elem, depth-1); err != nil {
 			return within(err, func() string { return "[" + strconv.Itoa(n) + "]" })
 		}

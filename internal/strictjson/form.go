@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -42,6 +43,7 @@ type form struct {
 	null   bool // whether it may be null
 	exact  bool // whether a float64 must keep its numbers
 	length int  // of an array, -1 for any
+	most   int  // elements of a list, 0 for any number
 	elem   *form
 	fields []field
 }
@@ -167,8 +169,23 @@ func (f *form) collect(t reflect.Type, made map[reflect.Type]*form) {
 			other.form = nil // what stands for two fields is for none
 			continue
 		}
-		f.fields = append(f.fields, field{name: name, index: i, form: build(member.Type, made)})
+		f.fields = append(f.fields, field{name: name, index: i, form: build(member.Type, made).atMost(member.Tag.Get("most"))})
 	}
+}
+
+// atMost is the form of a list with a bound of its own, which is told before
+// anything is stored. A bound that is no number takes nothing.
+func (f *form) atMost(tag string) *form {
+	if tag == "" {
+		return f
+	}
+	bounded := *f
+	n, err := strconv.Atoi(tag)
+	if err != nil || n < 1 {
+		n = -1
+	}
+	bounded.most = n
+	return &bounded
 }
 
 // want is the misfit of a value that a form does not take.

@@ -52,7 +52,8 @@ func (l Limits) values() int {
 }
 
 // Decode reads exactly one JSON value from b into v. It is checked whole, in
-// one pass, before anything of it is stored.
+// one pass, before anything of it is stored. A field's tag `most:"N"` bounds the
+// elements of its list.
 func Decode(b []byte, v any, o Limits) error {
 	to := reflect.ValueOf(v)
 	if to.Kind() != reflect.Pointer || to.IsNil() {

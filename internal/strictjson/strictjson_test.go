@@ -100,6 +100,31 @@ func TestALongKeyIsNotCopiedForEachValueBelowIt(t *testing.T) {
 	}
 }
 
+func TestAListWithABoundIsRefusedBeforeItIsStored(t *testing.T) {
+	type part struct{ A, B, C, D [8]uint64 }
+	var v struct {
+		Few  []part   `json:"few" most:"2"`
+		Many []part   `json:"many"`
+		Odd  []string `json:"odd" most:"two"`
+	}
+	for text, good := range map[string]bool{
+		`{"few":[{},{}],"many":[{},{},{}]}`: true, `{"few":[],"odd":[]}`: true, `{"few":null}`: true,
+		`{"few":[{},{},{}]}`: false, `{"odd":["a"]}`: false,
+	} {
+		if err := Decode([]byte(text), &v, Limits{}); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	text := []byte(`{"few":[` + strings.Repeat("{},", 10000) + `{}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := Decode(text, &v, Limits{})
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 64<<10 {
+		t.Errorf("%d KiB for what is refused: %v", took>>10, err)
+	}
+}
+
 func TestDecodeWantsAPointer(t *testing.T) {
 	for _, v := range []any{nil, sample{}, 1} {
 		if err := Decode([]byte(`{}`), v, Limits{}); err == nil {
