@@ -10,11 +10,11 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"omega/attest"
-	"omega/init/internal/clock"
 	"omega/init/internal/console"
 	"omega/init/internal/launch"
 	"omega/init/internal/mount"
@@ -53,8 +53,9 @@ type dev struct {
 func runDev() int {
 	runtime.LockOSThread()
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	begin := time.Now()
 	g := &guest{
-		console: console.New(clock.Uptime),
+		console: console.New(func() time.Duration { return time.Since(begin) }),
 		log:     newLog("pid1", true),
 		root1:   os.DirFS("/"),
 		clients: map[string]*wire.Client{},

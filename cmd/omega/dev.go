@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,13 +61,15 @@ type devRun struct {
 	publisher devPublisher
 	platform  *devPlatform
 	running   []devAgent // in the order of folders
+	api       *platformClient
 }
 
 // devAgent is what runs of one folder.
 type devAgent struct {
 	name  string
 	mark  string
-	count int // starts
+	count int      // starts
+	lines []string // that were printed of what it wrote last
 }
 
 func (d *devRun) addDial(value string) error {
@@ -166,8 +170,12 @@ func (d *devRun) describe(out *compile.Output) error {
 	return os.WriteFile(filepath.Join(d.dir, "manifest.json"), b, 0o644)
 }
 
-// say prints the platform's console.
-func (d *devRun) say(line string) { fmt.Fprintln(d.e.Stdout, line) }
+// say prints the platform's console, but for what only a machine's matters in.
+func (d *devRun) say(line string) {
+	if !strings.HasPrefix(line, "omega: phase ") {
+		fmt.Fprintln(d.e.Stdout, line)
+	}
+}
 
 // devPoll is how often the folders are looked at.
 const devPoll = 300 * time.Millisecond
@@ -184,6 +192,7 @@ func (d *devRun) watch(ctx context.Context) error {
 			return errors.Join(errors.New("dev: the platform ended"), d.platform.err)
 		case <-tick.C:
 		}
+		d.listen(ctx)
 		for i, f := range d.folders {
 			if err := d.refresh(ctx, f, &d.running[i]); err != nil && ctx.Err() == nil {
 				d.e.sayf("%s: %v", f.dir, err)
@@ -208,7 +217,6 @@ func (d *devRun) refresh(ctx context.Context, f devFolder, a *devAgent) error {
 	if err != nil {
 		return err
 	}
-	defer p.close()
 	if err := d.remove(ctx, p, devInstance(a.name, a.count)); err != nil {
 		return err
 	}
@@ -222,19 +230,47 @@ func (d *devRun) refresh(ctx context.Context, f devFolder, a *devAgent) error {
 }
 
 // client talks to the platform as the person at the keyboard.
-func (d *devRun) client(ctx context.Context) (*platformClient, error) {
+func (d *devRun) client(ctx context.Context) (_ *platformClient, err error) {
+	if d.api != nil {
+		return d.api, nil
+	}
 	o := verifyOptions{Source: fmt.Sprintf("https://127.0.0.1:%d", d.platform.Port)}
 	if err := o.acceptDev("true"); err != nil {
 		return nil, err
 	}
-	return openPlatform(ctx, &env{Stdin: d.e.Stdin, Stdout: d.e.Stdout, Stderr: nowhere{}}, o)
+	d.api, err = openPlatform(ctx, &env{Stdin: d.e.Stdin, Stdout: d.e.Stdout, Stderr: io.Discard}, o)
+	return d.api, err
 }
 
-// nowhere takes the words that a verb would say to people, again and again.
-type nowhere struct{}
+// listen prints what the agents wrote since the last time.
+func (d *devRun) listen(ctx context.Context) {
+	p, err := d.client(ctx)
+	if err != nil {
+		return // not serving yet, or ending
+	}
+	for i := range d.running {
+		a := &d.running[i]
+		instance := devInstance(a.name, a.count)
+		var out struct{ Lines []string }
+		if err := p.get(ctx, agentsPath+"/"+instance+"/output", &out); err != nil {
+			continue // not started yet
+		}
+		for _, line := range out.Lines[overlap(a.lines, out.Lines):] {
+			fmt.Fprintf(d.e.Stdout, "%s: %s\n", instance, plain(line))
+		}
+		a.lines = out.Lines
+	}
+}
 
-// Write implements io.Writer.
-func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+// overlap is how many lines at the end of old are the first ones of new.
+func overlap(old, lines []string) int {
+	for n := min(len(old), len(lines)); n > 0; n-- {
+		if slices.Equal(old[len(old)-n:], lines[:n]) {
+			return n
+		}
+	}
+	return 0
+}
 
 // remove stops an instance that may have ended already.
 func (d *devRun) remove(ctx context.Context, p *platformClient, instance string) error {
@@ -264,6 +300,9 @@ func (d *devRun) remove(ctx context.Context, p *platformClient, instance string)
 }
 
 func (d *devRun) close() {
+	if d.api != nil {
+		d.api.close()
+	}
 	if d.platform != nil {
 		_ = d.platform.Stop()
 	}
