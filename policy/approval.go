@@ -20,8 +20,14 @@ const ApprovalType = "https://omega.invalid/approval/v1"
 // is the host's claim, so the consuming and not the expiry is what ends one.
 const maxApproval = 24 * time.Hour
 
+// maxApprovalWait bounds the seconds that a call is held for its approval.
+const maxApprovalWait = 600
+
 // ErrApproval reports an approval that is not for this, not now, or not again.
 var ErrApproval = errors.New("approval does not apply")
+
+// ErrApprovalOver reports, beside ErrApproval, one whose time is over.
+var ErrApprovalOver = errors.New("expired")
 
 // Approval is a principal's answer to one question that stands in the log: a
 // call that was denied for want of it, or rules that an instance lost.
@@ -175,7 +181,7 @@ func (s *Approvals) Check(a *Approval, q Question, now time.Time) error {
 	case a.Digest != q.Digest:
 		return fmt.Errorf("%w: it is for other arguments", ErrApproval)
 	case !now.Before(a.Expires):
-		return fmt.Errorf("%w: it ended at %s", ErrApproval, a.Expires.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: %w: it ended at %s", ErrApproval, ErrApprovalOver, a.Expires.UTC().Format(time.RFC3339))
 	case a.Expires.Sub(now) > maxApproval:
 		return fmt.Errorf("%w: it ends at %s, which is more than %s away", ErrApproval, a.Expires.UTC().Format(time.RFC3339), maxApproval)
 	case s.used[approvalKey{a.Principal, a.Entry}]:

@@ -27,9 +27,13 @@ type Permit struct {
 	Recipients    []string `json:"recipients,omitempty"`    // arguments that name who reads what is sent
 	Result        *Result  `json:"result,omitempty"`        // what comes back; absent: the upstream's
 
-	Approval string   `json:"approval,omitempty"` // the principal that must approve each call
-	Narrows  []string `json:"narrows,omitempty"`  // rules that an instance loses when it uses this one
-	Instead  string   `json:"instead,omitempty"`  // what the agent can do when this is denied
+	Approval string `json:"approval,omitempty"` // the principal that must approve each call
+	// ApprovalWait is how many seconds a call is held until it is approved; with
+	// 0 it is denied at once, and made again when it is.
+	ApprovalWait int `json:"approval_wait,omitempty"`
+
+	Narrows []string `json:"narrows,omitempty"` // rules that an instance loses when it uses this one
+	Instead string   `json:"instead,omitempty"` // what the agent can do when this is denied
 }
 
 // Names lists the resources of a permit.

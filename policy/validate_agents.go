@@ -132,6 +132,9 @@ func (c *checker) information(at string, p Permit) {
 
 // approvals checks what names other rules and principals.
 func (c *checker) approvals(at string, a AgentRule, p Permit) {
+	if p.ApprovalWait < 0 || p.ApprovalWait > maxApprovalWait || p.ApprovalWait > 0 && p.Approval == "" {
+		c.fault(at+".approval_wait", "%d seconds, want 1 to %d beside an approval", p.ApprovalWait, maxApprovalWait)
+	}
 	if p.Approval != "" {
 		c.speaker(at+".approval", p.Approval, RoleApprover)
 	}

@@ -144,6 +144,7 @@ var facts = map[string]fact{
 	"Permit.endorse":        says("arguments that must equal values of trusted sources once the agent has read something untrusted"),
 	"Permit.recipients":     says("arguments that name who reads what is sent"),
 	"Permit.approval":       says("the principal that must approve each call"),
+	"Permit.approval_wait":  says("seconds that a call is held until it is approved; denied at once if left out, to be made again"),
 	"Permit.narrows":        says("rules that the instance loses by using this one"),
 	"Permit.instead":        says("what a denied agent is told to do"),
 	"Window.days":           oneOf("", "mon", "tue", "wed", "thu", "fri", "sat", "sun"),

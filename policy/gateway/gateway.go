@@ -59,6 +59,8 @@ type Config struct {
 	// Attest turns a connection to another platform into one that both sides have
 	// appraised; nil where this platform has no peers.
 	Attest func(ctx context.Context, raw net.Conn) (net.Conn, Platform, error)
+	// Boot is the boot id, which approvals name.
+	Boot [16]byte
 	// Secret gives the value of a secret that the policy names. It is asked for
 	// each request, so it keeps what it fetched; nil has none. Its errors are told
 	// to auditors.
@@ -93,10 +95,11 @@ type Gateway struct {
 	clients map[string]*http.Client // by kind and name of the upstream
 	guards  map[string]*guard       // the same, for those that have one
 
-	observer observer
-	room     room
-	doors    doors
-	ledgers  ledgers
+	observer  observer
+	approvals approvals
+	room      room
+	doors     doors
+	ledgers   ledgers
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -109,6 +112,7 @@ type state struct {
 
 	mu sync.Mutex // held from the decision until its use is kept
 	*policy.State
+	answers map[answered]approvedCall // approvals of calls that have not been made again
 }
 
 // New checks the configuration and prepares the upstream connections.
@@ -150,25 +154,6 @@ func New(cfg Config) (*Gateway, error) {
 func (g *Gateway) Check(agent Agent) error {
 	_, err := g.link(agent)
 	return err
-}
-
-// Invoke decides a caller's request to an agent and keeps what it means: its
-// values can endorse arguments, and its labels are the instance's from now on.
-// It stands before the request reaches the agent.
-func (g *Gateway) Invoke(ctx context.Context, agent Agent, input json.RawMessage, labels ...string) error {
-	rule, _ := g.cfg.Document.Agent(agent.Name)
-	l := &link{g: g, agent: agent, rule: rule, state: g.state(agent.Name, agent.Instance)}
-	d, in, err := l.authorize(ctx, policy.ActionInvoke, agent.Name, input)
-	if err != nil {
-		return err
-	}
-	if in == nil {
-		return errors.New(denial("Invoking "+agent.Name, d.Reasons))
-	}
-	l.state.mu.Lock()
-	l.state.Invoke(input, labels...)
-	l.state.mu.Unlock()
-	return in.outcome(ctx, result{Status: "ok"})
 }
 
 // ServeLink speaks HTTP/2 without TLS on one agent's link, until it is closed

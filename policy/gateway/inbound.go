@@ -102,6 +102,24 @@ func (s *doors) of(instance string) *door {
 // Serves says whether an instance takes requests now.
 func (g *Gateway) Serves(instance string) bool { return g.doors.of(instance) != nil }
 
+// named returns the door of the one instance of an agent that serves; nil if
+// none does, or several.
+func (s *doors) named(agent string) *door {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found *door
+	for _, d := range s.open {
+		if d.agent.Name != agent {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = d
+	}
+	return found
+}
+
 // deliver sends a request to an agent's own server and returns the answer, whose
 // body the caller reads within bounds of its own, and closes. It decides and
 // enters nothing: who calls it has. ctx bounds the exchange, the body included.

@@ -161,27 +161,38 @@ func (l *link) serverNames() []string {
 var errInput = errors.New("arguments are larger than what can be logged")
 
 // authorize decides one call and enters the intent. Only a permit comes with
-// an intent whose outcome must follow.
+// an intent whose outcome must follow. Where an approval is all that lacks, it
+// is asked for, and waited for as long as the policy says.
 func (l *link) authorize(ctx context.Context, action, resource string, args json.RawMessage) (policy.Decision, *intent, error) {
 	if l.state.lost.Load() {
 		return policy.Decision{}, nil, errLost
 	}
 	i := &intent{link: l, begun: time.Now()}
-	d, text, err := l.decide(ctx, policy.Call{Action: action, Resource: resource, Args: args, Now: l.g.cfg.Now().Unix()}, i)
-	if errors.Is(err, errInput) {
-		return policy.Deny(err.Error()), nil, l.recordRefusal(ctx, action, resource, err.Error())
+	d, err := l.enter(ctx, i, action, resource, args)
+	if err == nil && d.Approval != "" && l.approved(ctx, i, &d) {
+		i = &intent{link: l, begun: time.Now()}
+		d, err = l.enter(ctx, i, action, resource, args)
 	}
-	if err != nil {
-		return policy.Decision{}, nil, err
-	}
-	if i.index, err = l.recordIntent(ctx, i.input, text, d); err != nil {
-		return policy.Decision{}, nil, fmt.Errorf("intent: %w", err)
-	}
-	l.g.observer.decided(l.agent.Name, action, d.Word())
-	if !d.Permit {
-		return d, nil, nil
+	if err != nil || !d.Permit {
+		return d, nil, err
 	}
 	return d, i, nil
+}
+
+// enter decides a call and enters the intent.
+func (l *link) enter(ctx context.Context, i *intent, action, resource string, args json.RawMessage) (policy.Decision, error) {
+	d, text, err := l.decide(ctx, policy.Call{Action: action, Resource: resource, Args: args, Now: l.g.cfg.Now().Unix()}, i)
+	if errors.Is(err, errInput) {
+		return policy.Deny(err.Error()), l.recordRefusal(ctx, action, resource, err.Error())
+	}
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if i.index, err = l.recordIntent(ctx, i.input, text, d); err != nil {
+		return policy.Decision{}, fmt.Errorf("intent: %w", err)
+	}
+	l.g.observer.decided(l.agent.Name, action, d.Word())
+	return d, l.narrowed(ctx, i)
 }
 
 // decide holds the state from reading it to keeping the new use, so that two
@@ -190,6 +201,7 @@ func (l *link) authorize(ctx context.Context, action, resource string, args json
 func (l *link) decide(ctx context.Context, call policy.Call, i *intent) (policy.Decision, []byte, error) {
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
+	call.Approvals = l.state.approvals(l.agent, call)
 	i.input = l.state.Input(call)
 	text, err := i.input.Encode()
 	if err != nil {
@@ -202,5 +214,6 @@ func (l *link) decide(ctx context.Context, call policy.Call, i *intent) (policy.
 	// does not repeat; the decider has a time limit of its own.
 	d := l.g.cfg.Decider.Decide(context.WithoutCancel(ctx), text)
 	i.use, i.rule = l.state.Begin(i.input, d), d.Rule
+	l.state.spend(l.rule, i.input, d)
 	return d, text, nil
 }

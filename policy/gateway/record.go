@@ -93,14 +93,21 @@ func (i *intent) heard(o policy.Outcome) {
 // an intent. An error text of the other side is an answer too; a refusal of the
 // gateway's own is not.
 func (i *intent) outcome(ctx context.Context, r result) error {
+	_, err := i.finish(ctx, r)
+	return err
+}
+
+// finish is outcome for who needs the entry's index.
+func (i *intent) finish(ctx context.Context, r result) (uint64, error) {
 	e, err := i.ended(ctx, r)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := i.link.record(ctx, e); err != nil {
-		return fmt.Errorf("%w: %w", errOutcome, err)
+	index, err := i.link.record(ctx, e)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errOutcome, err)
 	}
-	return nil
+	return index, nil
 }
 
 // settle is outcome for an answer that need not wait for the log's next
