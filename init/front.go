@@ -100,6 +100,7 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	if service.Peers, err = f.peers(id, callers, req.Releases); err != nil {
 		return nothing{}, err
 	}
+	go f.dialPeers(life, service.Peers)
 	go func() { f.serving <- service.Serve(life, listener) }()
 	return nothing{}, nil
 }
@@ -131,6 +132,7 @@ func (f *frontChild) peers(id *front.Identity, callers *front.Callers, releases 
 			return f.evidence(front.WithVisible(ctx, callers.ForPeers()), attest.Request{Version: attest.RequestVersion, Nonce: nonce})
 		}},
 		Appraiser: appraiser,
+		Link:      f.platformLink,
 		Log:       f.c.log,
 	}, nil
 }

@@ -21,6 +21,7 @@ type gatewayChild struct {
 	c       *child
 	log     *wire.Client
 	starter *starter
+	dialer  *dialer
 
 	mu sync.Mutex // guards what follows
 	gw *gateway.Gateway
@@ -31,11 +32,13 @@ func runGateway(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	g := &gatewayChild{c: c, log: log, starter: newStarter()}
+	g := &gatewayChild{c: c, log: log, starter: newStarter(), dialer: newDialer()}
 	link := func(_ context.Context, req linkRequest, f []*os.File) (nothing, error) { return g.link(ctx, req, f) }
+	platform := func(_ context.Context, req platformID, f *os.File) (nothing, error) { return g.platform(ctx, req, f) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1":     {opStart: handle(g.start)},
-		"front":    {opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces)},
+		"pid1": {opStart: handle(g.start)},
+		"front": {opPlatform: handleFile(platform), opDials: g.dialer.take, opDialed: handle(g.dialer.done),
+			opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces)},
 		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
 	})
 }
@@ -73,6 +76,7 @@ func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, er
 		Now:          time.Now,
 		Starter:      g.starter,
 		Secret:       secrets.value,
+		Attest:       g.dialer.attest,
 	})
 	return nothing{}, err
 }

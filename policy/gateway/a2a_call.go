@@ -212,7 +212,7 @@ func (c *a2aCall) broken(ctx context.Context, in *intent, err error) *rpcError {
 
 // done enters the outcome; without it nothing is given out.
 func (c *a2aCall) done(ctx context.Context, in *intent, r result, fault *rpcError) *rpcError {
-	if err := in.outcome(ctx, r); err != nil {
+	if err := in.settle(ctx, r); err != nil {
 		return c.unrecorded(err)
 	}
 	return fault

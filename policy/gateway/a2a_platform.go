@@ -92,7 +92,7 @@ func boundary(b []byte, into any) error {
 }
 
 func checkBoundary(version string, from peerAgent, labels []string) error {
-	if version != VersionPeer || len(labels) > maxLabels {
+	if version != VersionPeer || labels == nil || len(labels) > maxLabels {
 		return fmt.Errorf("%w: version %.40q with %d labels", errBoundary, version, len(labels))
 	}
 	for _, l := range labels {

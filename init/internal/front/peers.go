@@ -30,7 +30,10 @@ const (
 type Peers struct {
 	Own       atls.Platform
 	Appraiser *atls.Appraiser
-	Log       *slog.Logger
+	// Link opens a connection to the gateway for what a peer sends to agents here;
+	// nil where there is no gateway.
+	Link func(ctx context.Context, p *atls.Peer) (net.Conn, error)
+	Log  *slog.Logger
 }
 
 type peerKey struct{}
@@ -69,6 +72,7 @@ func newGate(ctx context.Context, p *Peers, bounded *limited, h http.Handler) *g
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+PeerPath, tellPeer)
+	mux.HandleFunc(PeerA2A, p.forward)
 	mux.Handle("/", h)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -78,7 +82,7 @@ func newGate(ctx context.Context, p *Peers, bounded *limited, h http.Handler) *g
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if pc, ok := c.(*peerConn); ok {
-				return context.WithValue(ctx, peerKey{}, pc.peer)
+				return context.WithValue(context.WithValue(ctx, peerKey{}, pc.peer), connKey{}, pc)
 			}
 			return ctx
 		},
@@ -146,11 +150,13 @@ func tellPeer(w http.ResponseWriter, r *http.Request) {
 type peerConn struct {
 	net.Conn
 	peer   *atls.Peer
+	link   gatewayLink
 	closed func()
 }
 
 func (c *peerConn) Close() error {
 	defer c.closed()
+	c.link.leave()
 	return c.Conn.Close()
 }
 

@@ -153,7 +153,7 @@ func TestAFilteredProcessCanDoOnlyWhatIsListed(t *testing.T) {
 func TestEveryListUsesOnlyKnownCalls(t *testing.T) {
 	lists := map[string][]Rule{
 		"Runtime": Runtime, "Datagrams": Datagrams, "ReadFiles": ReadFiles, "Disk": Disk, "Memory": Memory,
-		"Accept": Accept, "Dial": Dial, "WriteFiles": WriteFiles, "Dangerous": Dangerous,
+		"Accept": Accept, "Dial": Dial, "WriteFiles": WriteFiles, "Pair": Pair, "Dangerous": Dangerous,
 	}
 	for name, rules := range lists {
 		if _, err := Allow(rules); err != nil {

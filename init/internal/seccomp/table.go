@@ -47,6 +47,9 @@ var Dial = slices.Concat([]Rule{
 }, Calls("connect", "bind", "setsockopt", "getsockname", "getpeername", "shutdown",
 	"sendto", "recvfrom", "splice", "sendfile"))
 
+// Pair adds making connected pairs of sockets, to hand one end to another child.
+var Pair = []Rule{{Call: "socketpair", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_UNIX}}
+
 // WriteFiles adds making and removing files.
 var WriteFiles = Calls("openat", "newfstatat", "statx", "getdents64", "readlinkat", "pread64", "pwrite64",
 	"mkdirat", "unlinkat", "renameat", "renameat2", "fchmod", "fchmodat", "ftruncate", "fsync", "fdatasync",
