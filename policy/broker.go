@@ -73,5 +73,8 @@ func (d *Document) SecretResources() map[string]string {
 	for _, p := range d.Peers {
 		add(p.Secrets)
 	}
+	for _, s := range d.Data {
+		add(s.Secrets)
+	}
 	return out
 }

@@ -70,11 +70,16 @@ type Peer struct {
 	Readers  []string `json:"readers,omitempty"`
 }
 
-// Dataset is data that agents read and write by name, and whose label travels.
+// Dataset is data that agents read and write by name, and whose label travels: on
+// a server, or, without a URL, what agents of this boot wrote there.
 type Dataset struct {
-	Name    string   `json:"name"`
-	Result  *Result  `json:"result,omitempty"`
-	Readers []string `json:"readers,omitempty"` // who can read what is written there
+	Name    string            `json:"name"`
+	URL     string            `json:"url,omitempty"`     // a file's path follows it
+	Files   map[string]string `json:"files,omitempty"`   // path to hex SHA-256: the only files there are
+	Private bool              `json:"private,omitempty"` // its address may be private
+	Secrets []Secret          `json:"secrets,omitempty"`
+	Result  *Result           `json:"result,omitempty"`
+	Readers []string          `json:"readers,omitempty"` // who can read what is written there
 }
 
 // Module is Rego that the document was compiled with.

@@ -71,7 +71,8 @@ func (c *checker) others() {
 	for i, d := range c.doc.Data {
 		at := fmt.Sprintf("data[%d]", i)
 		c.unique(at+".name", d.Name, nameForm, seen)
-		c.flows(at, d.Result, d.Readers, nil)
+		c.flows(at, d.Result, d.Readers, d.Secrets)
+		c.dataset(at, d)
 	}
 }
 

@@ -100,6 +100,7 @@ type Gateway struct {
 	room      room
 	doors     doors
 	ledgers   ledgers
+	store     store
 
 	mu     sync.Mutex
 	states map[string]*state // by instance
@@ -143,6 +144,11 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	for _, w := range cfg.Document.Web {
 		g.addClient("web "+w.Name, w.Private, false)
+	}
+	for _, d := range cfg.Document.Data {
+		if d.URL != "" {
+			g.addClient("data "+d.Name, d.Private, true)
+		}
 	}
 	g.addPeers()
 	g.addPlatforms()

@@ -91,6 +91,7 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	server, isMCP := strings.CutPrefix(r.URL.Path, "/mcp/")
 	peer, isPeer := strings.CutPrefix(r.URL.Path, "/a2a/")
+	data, isData := strings.CutPrefix(r.URL.Path, "/data/")
 	model, isModel := apiAt(r.URL.Path)
 	switch {
 	case r.Header.Get("Origin") != "" && !isLoopback(originHost(r.Header.Get("Origin"))):
@@ -103,6 +104,8 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.refuse(w, r, "no tool server of this name; this agent has: "+strings.Join(l.serverNames(), ", "))
 	case isPeer:
 		l.serveA2A(w, r, peer)
+	case isData:
+		l.serveData(w, r, data)
 	case isModel:
 		l.serveModel(w, r, model)
 	case r.URL.Path == "/v1/models":
@@ -111,7 +114,7 @@ func (l *link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(l.authority.PEM())
 	default:
-		l.refuse(w, r, "only /mcp/SERVER, /a2a/PEER, /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models and the proxy lead out of this sandbox")
+		l.refuse(w, r, "only /mcp/SERVER, /a2a/PEER, /data/NAME, /v1/chat/completions, /v1/responses, /v1/embeddings, /v1/models and the proxy lead out of this sandbox")
 	}
 }
 
