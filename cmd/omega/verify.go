@@ -24,7 +24,7 @@ import (
 )
 
 // verifyUsage is the one line of `omega verify`'s arguments.
-const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--token F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu … | schema"
+const verifyUsage = "URL|FILE [--manifest F (--manifest-key F|--manifest-unsigned)] [--allow-emulated ROOT] [--nonce HEX] [--policy F] [--min-svn N] [--caller-key F] [--token F] [--crl] [--have F] [--instance I [--open KIND:NAME]] [--revoked F] [--invocation F [--input F] [--output F]] [--rim F]… [--offline] [--html F] [--json] | snp … | gpu … | schema"
 
 // verifyOptions say what is verified and what it is held against.
 type verifyOptions struct {
@@ -47,8 +47,8 @@ type verifyOptions struct {
 	Revoked     string // revocation list
 	Open        string // component to open, KIND:NAME
 	Instance    string // of the agent that has it
-	Invocation  string // invocation statement
-	RIMs, OCSP  []string
+	invocationOptions
+	RIMs, OCSP []string
 	// manifestKeys are the appraisal policy's, SubjectPublicKeyInfos.
 	manifestKeys [][]byte
 }
@@ -84,7 +84,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 	asJSON := fs.Bool("json", false, "print JSON")
 	fs.StringVar(&o.Instance, "instance", "", "show this agent, and no other")
 	fs.StringVar(&o.Open, "open", "", "show one component, KIND:NAME, of --instance, and nothing else")
-	fs.StringVar(&o.Invocation, "invocation", "", "verify this invocation statement against the platform's evidence")
+	o.invocationOptions.flags(fs)
 	rest, err := parseMixed(fs, args)
 	if err != nil {
 		return err
@@ -266,7 +266,7 @@ func (o *verifyOptions) ask(ctx context.Context, e *env, p *verifier.Params) ([]
 	}
 	if by.token != "" {
 		first := *o
-		first.Token, first.Have, first.Instance, first.Open, first.Invocation = "", "", "", "", ""
+		first.Token, first.Have, first.Instance, first.Open, first.invocationOptions = "", "", "", "", invocationOptions{}
 		v, err := verifyPlatform(ctx, e, first)
 		if err != nil {
 			return nil, v, err

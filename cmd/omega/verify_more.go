@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"omega/attest"
 	"omega/attest/verifier"
@@ -98,36 +97,4 @@ func (o *verifyOptions) gpu(p *verifier.Policy) (*verifier.GPU, error) {
 		g.Policy = evidence.Policy{MinDriver: r.MinDriver, VBIOS: r.VBIOS, CC: r.CC, GPUs: r.GPUs, RequireOCSP: r.RequireOCSP}
 	}
 	return g, nil
-}
-
-// invocation verifies the statement that was named against the evidence, which
-// is appraised already.
-func (v *verification) invocation(o verifyOptions) error {
-	if o.Invocation == "" {
-		return nil
-	}
-	b, err := readBounded(o.Invocation, attest.MaxInvocation)
-	if err != nil {
-		return err
-	}
-	s, err := attest.ParseInvocation(b)
-	if err != nil {
-		return exit(exitSignature, err)
-	}
-	i := &s.Statement
-	c := attest.Check{Name: "invocation", Words: fmt.Sprintf("agent %s gave this output for this input; entry %d of its log speaks of it%s", i.Instance, i.LogIndex, labelled(i.Labels))}
-	err = verifier.Invocation(s, v.Evidence)
-	if err != nil {
-		c.Words = err.Error()
-	}
-	v.Checks = append(v.Checks, attest.Compare(err == nil, c))
-	v.Invocation = i
-	return err
-}
-
-func labelled(labels []string) string {
-	if len(labels) == 0 {
-		return ""
-	}
-	return "; labels: " + strings.Join(labels, ", ")
 }

@@ -46,7 +46,9 @@ var nextSteps = map[string]string{
 	"must_run":          "have the agent deployed, or look at its state in `omega log show`",
 	"must_not_run":      "ask a platform that was booted without it; where agents are not shown, ask with --caller-key",
 	"principals":        "have the part signed by the keys that your appraisal policy names, or add the principal's key to it",
-	"invocation":        "ask for the statement again, and for evidence of the boot that it is of",
+	"invocation":        "ask for the statement again, and for evidence of the boot that it is of; an agent that is not shown to you needs --caller-key or --token",
+	"invocation_input":  "give the bytes that were asked, with --input, as they were sent; else rely on nothing in the answer",
+	"invocation_output": "give the bytes that were answered, with --output, as they came; else rely on nothing in the answer",
 }
 
 // refusalSteps are what can be done about a report that does not verify, by the
