@@ -2,6 +2,7 @@ package signer
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"omega/attest"
+	"omega/attest/verifier"
 )
 
 // grownLog is a log of n leaves in memory, with its head signed by s.
@@ -57,6 +59,54 @@ func (l *grownLog) proof(t *testing.T, i int64) [][32]byte {
 		out[n] = p[n]
 	}
 	return out
+}
+
+func TestAStatementIsVerifiedByTheEvidenceOfItsBootAndByNoOther(t *testing.T) {
+	s, other := newSigner(t, deviceFunc(echo)), newSigner(t, deviceFunc(echo))
+	for _, each := range []*Signer{s, other} {
+		complete(t, each)
+	}
+	a := admit(t, s, "a")
+	l := growLog(t, s, 7)
+	signed, err := s.Invocation(attest.Invocation{Instance: "a", Identity: a.Identity, LogIndex: 5, LogLeaf: attest.Bytes32(tlog.RecordHash([]byte{5})),
+		Input: attest.CommitInput([16]byte{1}, []byte("question")), Output: attest.CommitOutput([16]byte{2}, []byte("answer")), Labels: []string{"personal"}}, l.proof(t, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signed, err = attest.ParseInvocation(b); err != nil {
+		t.Fatal(err)
+	}
+	everybody := attest.View{Visible: func(string) bool { return true }}
+	for name, tt := range map[string]struct {
+		from *Signer
+		view attest.View
+		good bool
+	}{
+		"its boot":                       {s, everybody, true},
+		"another boot":                   {other, everybody, false},
+		"who may not see the agent":      {s, attest.View{}, false},
+		"who is shown the agent alone":   {s, attest.View{Visible: everybody.Visible, Open: &attest.Open{Instance: "a"}}, true},
+		"who knows the platform already": {s, attest.View{Visible: everybody.Visible, Have: []attest.Bytes32{signed.Statement.Platform}}, true},
+	} {
+		e, err := tt.from.Evidence(t.Context(), [32]byte{9}, tt.view)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Remembered() { // as who remembers fills it in
+			claims, err := s.Claims()
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Boot = claims
+		}
+		if err := verifier.Invocation(signed, e); (err == nil) != tt.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestAnInvocationIsSignedForAnAgentOfThisBootAndAnEntryOfItsLogOnce(t *testing.T) {
