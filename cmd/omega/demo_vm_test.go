@@ -89,7 +89,7 @@ func TestTheWholeStoryOnARealMachine(t *testing.T) {
 	// What the auditor sees: the refusals, and the permitted calls around them.
 	for _, want := range []string{"/private/salaries.txt", "instead: read /public/staff-summary.txt",
 		"agent impostor refused", "signed by operator as operator", "signed by notebook as tool", "signed by workshop as author", "signed by foundry as model",
-		"this needs a caller with the right: deploy", "reporter: running", "reporter wrote: done:", "reporter: stopped"} {
+		"this needs a caller with the right: deploy", "reporter: running", "statement was accepted before", "reporter wrote: done:", "reporter: stopped"} {
 		if !strings.Contains(words.String(), want) {
 			t.Errorf("the story lacks %q:\n%s", want, &words)
 		}

@@ -6,33 +6,47 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"omega/attest"
 )
 
-// deployer is the flag with the key of who is on duty.
-func (d *demo) deployer() []string { return []string{"--key", d.keys.path("deployer.pem")} }
-
 // deploy has agent two started over the network, first by somebody whom the
-// policy does not name.
+// policy does not name. The deployment is not accepted a second time.
 func (d *demo) deploy(ctx context.Context) error {
-	args := []string{"deploy", "--bundle", d.second.String(), "--instance", "reporter"}
-	_, err := d.verb(ctx, d.verifying(append(args, "--key", d.keys.path("stranger.pem"))...)...)
+	_, err := d.verb(ctx, d.verifying("deploy", "--bundle", d.second.String(), "--instance", "reporter", "--key", d.keys.path("stranger.pem"))...)
 	if exitCode(err) != exitMismatch {
 		return fmt.Errorf("a stranger's deployment ended with %d: %w", exitCode(err), err)
 	}
 	d.sayf("exit code %d, as it must be: the policy names no such caller", exitMismatch)
-	out, err := d.verb(ctx, d.verifying(append(args, d.deployer()...)...)...)
+	statement, err := d.verb(ctx, "bundle", "deployment", "--key", d.keys.path("deployer.pem"), "--instance", "reporter",
+		"--audience", demoAudience, "--serial", fmt.Sprint(time.Now().UnixMilli()), "--for", "1h", d.second.String())
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(d.run, "deployment.json")
+	if err := os.WriteFile(file, statement, 0o600); err != nil {
+		return err
+	}
+	handIn := append(d.verifying("deploy", "--caller-key", d.keys.path("deployer.pem")), file)
+	out, err := d.verb(ctx, handIn...)
+	if err != nil {
+		return err
+	}
 	d.sayf("%s", bytes.TrimSpace(out))
-	return err
+	if _, err := d.verb(ctx, handIn...); exitCode(err) != exitMismatch || !strings.Contains(err.Error(), "was accepted before") {
+		return fmt.Errorf("the same deployment once more ended with %d: %w", exitCode(err), err)
+	}
+	d.sayf("exit code %d, as it must be: a deployment is accepted once", exitMismatch)
+	return nil
 }
 
 // remove has agent two stopped over the network.
 func (d *demo) remove(ctx context.Context) error {
-	out, err := d.verb(ctx, d.verifying(slices.Concat([]string{"deploy", "--json", "--remove", "reporter"}, d.deployer())...)...)
+	out, err := d.verb(ctx, d.verifying("deploy", "--json", "--remove", "reporter", "--key", d.keys.path("deployer.pem"))...)
 	if err != nil {
 		return err
 	}
