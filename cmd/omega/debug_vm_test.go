@@ -5,15 +5,25 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"omega/internal/skip"
 )
 
 // TestVMEvidenceOfTheDebugProfileIsRefused boots an image with a shell inside,
 // and has a relying party look at it that takes its release for good.
 func TestVMEvidenceOfTheDebugProfileIsRefused(t *testing.T) {
 	ours := image(t)
-	dir := t.TempDir()
+	source, err := sourceRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(source, "build", "debug")
+	if !built(dir) {
+		skip.NotBuilt(t, "debug")
+	}
 	e := &env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: os.Stderr}
 	a, err := build(t.Context(), e, buildOptions{Profile: "debug", Out: dir})
 	if err != nil {
