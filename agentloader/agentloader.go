@@ -9,14 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"strconv"
 	"sync"
 	"time"
 
 	"omega/agentloader/bundle"
 	"omega/agentloader/flatten"
+	"omega/agentloader/layout"
 	"omega/agentloader/registry"
 )
 
@@ -26,8 +29,9 @@ type Config struct {
 	BootID   string // hex; deployments for it are for this boot
 	Trust    Trust
 	Registry registry.Config
-	Dir      string // images are kept here; a tmpfs
-	Shim     []byte // the shim's binary, put into every image
+	Layout   io.ReaderAt // an OCI layout in a tar archive, which comes before the registry; nil: none
+	Dir      string      // images are kept here; a tmpfs
+	Shim     []byte      // the shim's binary, put into every image
 	Bounds   Bounds
 	// Refused, if given, says why a bundle is not to be run although every
 	// signature is there: it, a component or a key was revoked.
@@ -104,6 +108,7 @@ type Loader struct {
 	cfg      Config
 	checker  *bundle.Checker
 	registry *registry.Client
+	layout   *layout.Layout // nil: none that can be read
 	store    *store
 
 	mu       sync.Mutex
@@ -150,7 +155,29 @@ func New(cfg Config) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Loader{cfg: cfg, checker: t, registry: r, store: images, accepted: map[acceptance]bool{}}, nil
+	l := &Loader{cfg: cfg, checker: t, registry: r, store: images, accepted: map[acceptance]bool{}}
+	if cfg.Layout != nil {
+		if l.layout, err = layout.Open(cfg.Layout); err != nil {
+			// Its place is the host's to fill; agents that a registry has need not suffer.
+			cfg.Log.Warn("layout disk", "error", err)
+		}
+	}
+	return l, nil
+}
+
+// A source is where a bundle's parts lie. What it gives has the digest that was asked for.
+type source interface {
+	bundle.Source
+	BlobTo(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File) error
+	BlobThrough(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File, through func() io.Writer) error
+}
+
+// open finds the bundle in the layout, or else opens its repository.
+func (l *Loader) open(ctx context.Context, d *bundle.Deployment) (source, error) {
+	if l.layout != nil && l.layout.Has(d.Bundle) {
+		return l.layout, nil
+	}
+	return l.registry.Open(ctx, d.Repository)
 }
 
 // Release says that an admitted agent has ended for good: what it alone used may go.
@@ -205,7 +232,7 @@ func (l *Loader) admit(ctx context.Context, raw []byte, may func(string) bool, r
 			l.release(ids, d.Serial)
 		}
 	}()
-	repo, err := l.registry.Open(ctx, d.Repository)
+	repo, err := l.open(ctx, d)
 	if err != nil {
 		return nil, err
 	}

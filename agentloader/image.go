@@ -14,14 +14,13 @@ import (
 
 	"omega/agentloader/bundle"
 	"omega/agentloader/flatten"
-	"omega/agentloader/registry"
 	"omega/internal/strictjson"
 )
 
 // candidate is a checked bundle whose image is still to come.
 type candidate struct {
 	loader  *Loader
-	repo    *registry.Repository
+	repo    source
 	checked *bundle.Checked
 	image   image
 	files   []File

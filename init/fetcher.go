@@ -65,12 +65,12 @@ func runFetcher(ctx context.Context, c *child) error {
 		*to = cl
 	}
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
-		"pid1":  {opStart: handle(f.start), opDeploy: handle(f.deploy), opEnded: handle(f.ended)},
+		"pid1":  {opStart: handleFile(f.start), opDeploy: handle(f.deploy), opEnded: handle(f.ended)},
 		"front": {opOrder: handle(f.order)},
 	})
 }
 
-func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
+func (f *fetcher) start(_ context.Context, req fetcherStart, disk *os.File) (nothing, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.loader != nil {
@@ -85,6 +85,9 @@ func (f *fetcher) start(_ context.Context, req fetcherStart) (nothing, error) {
 		return nothing{}, err
 	}
 	cfg := f.config(p.Document, req, shim)
+	if disk != nil {
+		cfg.Layout = disk // open for as long as the fetcher lives
+	}
 	revoked, err := newRevoked(p.Document, req.Revocations, time.Now)
 	if err != nil {
 		return nothing{}, err

@@ -115,7 +115,8 @@ type gatewayStart struct {
 	Dial         map[string]string `json:"dial"`
 }
 
-// fetcherStart configures the fetcher; it reads the measured policy itself.
+// fetcherStart configures the fetcher; it reads the measured policy itself. One
+// file goes with it where there is a layout disk: that disk.
 type fetcherStart struct {
 	Revocations  json.RawMessage   `json:"revocations,omitempty"` // as the launch config has it
 	PolicyDigest attest.Bytes32    `json:"policy_digest"`

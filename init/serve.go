@@ -119,7 +119,11 @@ func (g *guest) startAgents(ctx context.Context) error {
 	}
 	fetch := fetcherStart{PolicyDigest: g.policy.Digest, BootID: g.bootID, Mirror: g.config.Mirror, Dial: g.config.Dial,
 		Revocations: g.config.Revocations}
-	if err := g.call(quickly, "fetcher", opStart, fetch, nil); err != nil {
+	disk, err := g.layoutDisk()
+	if err != nil {
+		return err
+	}
+	if err := g.call(quickly, "fetcher", opStart, fetch, nil, disk...); err != nil {
 		return err
 	}
 	for _, d := range g.config.Deployments {
@@ -128,6 +132,19 @@ func (g *guest) startAgents(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// layoutDisk opens the disk with bundles, if there is one. The fetcher reads it.
+func (g *guest) layoutDisk() ([]*os.File, error) {
+	name, err := devices.Disk(g.sys(), devices.SerialLayout)
+	if err != nil || name == "" {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join("/dev", name))
+	if err != nil {
+		return nil, fail("layout disk unusable", err)
+	}
+	return []*os.File{f}, nil
 }
 
 func (g *guest) deploy(ctx context.Context, req deployRequest) error {

@@ -16,6 +16,7 @@ import (
 const (
 	SerialConfig = "omega-config"  // raw disk with the launch config
 	SerialLog    = "omega-log"     // raw disk for the provenance log
+	SerialLayout = "omega-layout"  // raw disk with an OCI layout in a tar archive
 	PortPSP      = "omega.psp.0"   // the emulated PSP's virtio port
 	PortPower    = "omega.power.0" // one byte on it asks for a clean power-off
 )
