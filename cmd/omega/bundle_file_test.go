@@ -92,3 +92,31 @@ func TestADiskIsTheFileAndItsTree(t *testing.T) {
 		t.Errorf("a folder became a disk: %s", words)
 	}
 }
+
+func TestALayoutHoldsEverythingThatAPlatformNeeds(t *testing.T) {
+	p := newPacker(t)
+	agent, tools := p.pack()
+	p.sign("author", "author", "acme", agent)
+	p.sign("files", "tool", "files-co", tools)
+	for _, out := range []string{"one.tar", "two.tar"} {
+		p.ok("bundle", "layout", "--out", p.path(out), agent, agent)
+	}
+	one, err := os.ReadFile(p.path("one.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two, err := os.ReadFile(p.path("two.tar")); err != nil || !bytes.Equal(one, two) {
+		t.Errorf("two layouts of one bundle differ, %v", err)
+	}
+	if len(one)%512 != 0 {
+		t.Errorf("%d bytes are no disk", len(one))
+	}
+	for _, want := range []string{"oci-layout", "index.json", bundle.TypeSigstore, bundle.TypeTools} {
+		if !bytes.Contains(one, []byte(want)) {
+			t.Errorf("the layout lacks %s", want)
+		}
+	}
+	if code, _, words := p.omega("bundle", "layout", "--out", p.path("three.tar")); code != exitUsage || !strings.Contains(words, "one or more") {
+		t.Errorf("exit code %d: %s", code, words)
+	}
+}
