@@ -13,6 +13,9 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"omega/images"
+	"omega/internal/cache"
 )
 
 // hostPackages are the Debian packages that building, booting and testing
@@ -30,7 +33,7 @@ var hostPackages = []string{
 }
 
 // testPackages are what the tests hold omega's own writers against.
-var testPackages = []string{"dosfstools", "erofs-utils", "gdisk", "mtools", "ovmf", "qemu-utils", "swtpm"}
+var testPackages = []string{"cryptsetup-bin", "dosfstools", "erofs-utils", "gdisk", "mtools", "ovmf", "qemu-utils", "skopeo", "swtpm"}
 
 // errNoDebian reports a machine whose packages omega does not know to install.
 var errNoDebian = errors.New("not a Debian system")
@@ -49,7 +52,14 @@ func runTools(ctx context.Context, e *env, args []string) error {
 			wanted = append(wanted, "npm")
 		}
 	}
-	return ensureTools(ctx, e, wanted, *yes)
+	if err := ensureTools(ctx, e, wanted, *yes); err != nil || !*tests {
+		return err
+	}
+	c, err := cache.Open("")
+	if err != nil {
+		return err
+	}
+	return images.FetchForeign(ctx, c, e.imageSteps)
 }
 
 // ensureTools installs the packages that are missing. It asks first where

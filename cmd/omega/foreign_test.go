@@ -1,0 +1,183 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"omega/images"
+	"omega/internal/cache"
+	"omega/internal/skip"
+)
+
+// foreign is a program of others, run with a home and a folder of its own.
+type foreign struct {
+	t       *testing.T
+	program string
+	dir     string
+}
+
+// needForeign finds a program: among the pinned ones, or on the machine.
+func needForeign(t *testing.T, p *packer, name string) *foreign {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	for _, pinned := range images.ForeignTools() {
+		if pinned == name {
+			c, e := cache.Open("")
+			if e != nil {
+				t.Fatal(e)
+			}
+			program, err = images.Foreign(t.Context(), c, nil, name)
+		}
+	}
+	if err != nil {
+		skip.Missing(t, "%s is not there; `omega tools --tests` brings it: %v", name, err)
+	}
+	return &foreign{t, program, p.dir}
+}
+
+// run returns what the program said and whether it was content.
+func (f *foreign) run(args ...string) (string, bool) {
+	f.t.Helper()
+	cmd := exec.CommandContext(f.t.Context(), f.program, args...)
+	cmd.Dir = f.dir
+	cmd.Env = []string{"HOME=" + f.dir, "PATH=/usr/bin:/bin", "COSIGN_PASSWORD=", "TMPDIR=" + f.dir, "XDG_RUNTIME_DIR=" + f.dir}
+	out, err := cmd.CombinedOutput()
+	return string(out), err == nil
+}
+
+func (f *foreign) ok(args ...string) string {
+	f.t.Helper()
+	out, ok := f.run(args...)
+	if !ok {
+		f.t.Fatalf("%s %q: %s", f.program, args, out)
+	}
+	return out
+}
+
+// signedBundle is a bundle of the packer that everybody signed.
+func (p *packer) signedBundle() (agent, tools string) {
+	agent, tools = p.pack()
+	p.sign("author", "author", "acme", agent)
+	p.sign("files", "tool", "files-co", tools)
+	return agent, tools
+}
+
+func (p *packer) verifies(ref string) (string, bool) {
+	p.t.Helper()
+	code, out, words := p.omega("bundle", "verify", "--policy", p.path("policy.yaml"), ref)
+	return out + words, code == exitOK
+}
+
+func TestCosignAndOmegaReadOneAnothersSignatures(t *testing.T) {
+	p := newPacker(t)
+	cosign := needForeign(t, p, "cosign")
+	const kind = "https://omega.invalid/principal/v1"
+	agent, tools := p.pack()
+	p.sign("files", "tool", "files-co", tools)
+	p.write("vouch.json", `{"role":"author","principal":"acme"}`)
+	for _, who := range []string{"author", "stranger"} {
+		cosign.ok("import-key-pair", "--key", p.path(who), "--output-key-prefix", who+"-cosign")
+	}
+	attest := func(who string) {
+		cosign.ok("attest", "--key", who+"-cosign.key", "--predicate", "vouch.json", "--type", kind,
+			"--tlog-upload=false", "--use-signing-config=false", "--allow-http-registry", "--yes", agent)
+	}
+	attest("stranger")
+	if said, ok := p.verifies(agent); ok {
+		t.Errorf("a stranger's signature, made by cosign, is believed: %s", said)
+	}
+	attest("author")
+	if said, ok := p.verifies(agent); !ok {
+		t.Errorf("the author's signature, made by cosign, is not believed: %s", said)
+	}
+	verify := func(key, ref string) (string, bool) {
+		return cosign.run("verify-attestation", "--key", p.path(key+".pub"), "--type", kind, "--insecure-ignore-tlog", "--allow-http-registry", ref)
+	}
+	if said, ok := verify("files", tools); !ok {
+		t.Errorf("cosign does not believe what omega signed: %s", said)
+	}
+	if said, ok := verify("stranger", tools); ok {
+		t.Errorf("cosign believes it of another key: %s", said)
+	}
+}
+
+func TestForeignToolsCopyBundles(t *testing.T) {
+	from, to := newPacker(t), newPacker(t)
+	agent, tools := from.signedBundle()
+	to.write("policy.yaml", read(t, from.path("policy.yaml"))) // and its keys
+	for _, key := range []string{"author.pub", "files.pub"} {
+		to.write(key, read(t, from.path(key)))
+	}
+	_, digest, _ := strings.Cut(agent, "@")
+	oras := needForeign(t, from, "oras")
+	for _, ref := range []string{agent, tools} {
+		_, d, _ := strings.Cut(ref, "@")
+		oras.ok("copy", "--recursive", "--from-plain-http", "--to-plain-http", ref, to.repo+":oras-"+d[7:19])
+	}
+	if said, ok := to.verifies(to.repo + "@" + digest); !ok {
+		t.Errorf("oras: %s", said)
+	}
+	image := imageIn(t, from, agent)
+	crane := needForeign(t, from, "crane")
+	crane.ok("copy", "--insecure", from.repo+"@"+image, to.repo+":image")
+	crane.ok("copy", "--insecure", agent, to.repo+":agent")
+	if got := strings.TrimSpace(crane.ok("digest", "--insecure", to.repo+":agent")); got != digest {
+		t.Errorf("crane made another bundle of it: %s, not %s", got, digest)
+	}
+	skopeo := needForeign(t, from, "skopeo")
+	skopeo.ok("--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+		"docker://"+from.repo+"@"+image, "docker://"+to.repo+":skopeo")
+	if got := strings.TrimSpace(crane.ok("digest", "--insecure", to.repo+":skopeo")); got != image {
+		t.Errorf("skopeo made another image of it: %s, not %s", got, image)
+	}
+}
+
+func TestForeignToolsPushBundles(t *testing.T) {
+	p := newPacker(t)
+	agent, _ := p.signedBundle()
+	// The same agent manifest, pushed by hand with oras, is a bundle of its own.
+	oras := needForeign(t, p, "oras")
+	crane := needForeign(t, p, "crane")
+	layer := strings.Split(crane.ok("manifest", "--insecure", agent), `"layers":[{"digest":"`)[1][:71]
+	p.write("pushed.json", crane.ok("blob", "--insecure", p.repo+"@"+layer))
+	oras.ok("push", "--plain-http", "--artifact-type", "application/vnd.omega.agent.v1+json", "--disable-path-validation", p.repo+":pushed",
+		"pushed.json:application/vnd.omega.agent.manifest.v1+json")
+	pushed := p.repo + "@" + strings.TrimSpace(crane.ok("digest", "--insecure", p.repo+":pushed"))
+	if said, ok := p.verifies(pushed); ok {
+		t.Errorf("nobody signed that: %s", said)
+	}
+	p.sign("author", "author", "acme", pushed)
+	if said, ok := p.verifies(pushed); !ok {
+		t.Errorf("oras: %s", said)
+	}
+	// An image that skopeo keeps in a layout is packed as it is.
+	skopeo := needForeign(t, p, "skopeo")
+	image := imageIn(t, p, agent)
+	skopeo.ok("--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false", "docker://"+p.repo+"@"+image, "oci:"+p.path("kept")+":latest")
+	again := p.ok("bundle", "pack", "--manifest", p.path("agent.json"), "--image", p.path("kept"), "--to", p.repo)
+	if again != agent {
+		t.Errorf("from skopeo's layout comes %s, not %s", again, agent)
+	}
+}
+
+// imageIn is the digest of a bundle's image.
+func imageIn(t *testing.T, p *packer, agent string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(p.ok("bundle", "inspect", agent), `"image": {`)
+	_, rest, ok2 := strings.Cut(rest, `"digest": "`)
+	if !ok || !ok2 {
+		t.Fatal("inspect names no image")
+	}
+	return rest[:71]
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
