@@ -53,43 +53,76 @@ func (c *a2aCall) take(way way, b []byte) (*a2aAnswer, []string, error) {
 		return nil, nil, fmt.Errorf("answer to another request: %w", errTooOdd)
 	}
 	a := new(a2aAnswer)
-	if a.final, err = c.learn(way, m.Result); err != nil {
-		return nil, nil, err
+	if a.result, err = strictjson.Canonical(m.Result); err == nil {
+		a.final, err = c.learn(way, a.result)
 	}
-	a.result, err = strictjson.Canonical(m.Result)
 	return a, labels, err
 }
 
 // a2aResult is what the gateway reads of a result itself.
 type a2aResult struct {
 	a2aThing
-	Kind     string    `json:"kind"` // 0.3
-	Task     *a2aThing `json:"task"` // 1.0, as are the next
-	Message  *a2aThing `json:"message"`
-	Status2  *a2aThing `json:"statusUpdate"`
-	Artifact *a2aThing `json:"artifactUpdate"`
+	kind    string               // 0.3
+	wrapped map[string]*a2aThing // 1.0: the one field, by what is in it
 }
 
 // a2aThing is a task, a message or an update of either dialect.
 type a2aThing struct {
-	ID        string `json:"id"`
-	TaskID    string `json:"taskId"`
-	ContextID string `json:"contextId"`
-	Final     bool   `json:"final"`
-	Status    struct {
-		State string `json:"state"`
-	} `json:"status"`
+	id, task, context, state string
+	final                    bool
+}
+
+// wrappers are the fields that a result of 1.0 can be.
+var wrappers = map[string]string{"task": "task", "message": "message", "statusUpdate": "status", "artifactUpdate": "artifact"}
+
+// readResult reads a result in canonical form. It looks at few fields, and over
+// the rest, which is most, it only jumps.
+func readResult(raw []byte) (r a2aResult, err error) {
+	r.wrapped = map[string]*a2aThing{}
+	err = eachField(raw, func(name string, value []byte) error {
+		if kind, wraps := wrappers[name]; wraps && value[0] == '{' {
+			r.wrapped[kind] = new(a2aThing)
+			return r.wrapped[kind].read(value)
+		}
+		if name == "kind" {
+			return json.Unmarshal(value, &r.kind)
+		}
+		return r.field(name, value)
+	})
+	return r, err
+}
+
+func (t *a2aThing) read(raw []byte) error { return eachField(raw, t.field) }
+
+func (t *a2aThing) field(name string, value []byte) error {
+	switch name {
+	case "id":
+		return json.Unmarshal(value, &t.id)
+	case "taskId":
+		return json.Unmarshal(value, &t.task)
+	case "contextId":
+		return json.Unmarshal(value, &t.context)
+	case "final":
+		return json.Unmarshal(value, &t.final)
+	case "status":
+		return eachField(value, func(name string, value []byte) error {
+			if name == "state" {
+				return json.Unmarshal(value, &t.state)
+			}
+			return nil
+		})
+	}
+	return nil
 }
 
 // ended are the states that a task of 1.0 does not leave.
 var ended = []string{"TASK_STATE_COMPLETED", "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
 
 // learn checks that a result is one, and keeps the ids in it for this pair.
-func (c *a2aCall) learn(way way, raw json.RawMessage) (final bool, err error) {
-	var r a2aResult
-	limits := strictjson.Limits{MaxBytes: maxAnswer, MaxDepth: maxAnswerDepth, AllowUnknown: true}
-	if err := strictjson.Decode(raw, &r, limits); err != nil {
-		return false, err
+func (c *a2aCall) learn(way way, raw []byte) (final bool, err error) {
+	r, err := readResult(raw)
+	if err != nil {
+		return false, fmt.Errorf("result of %s: %w: %w", c.method.name, errTooOdd, err)
 	}
 	kind, thing := r.kind03(), &r.a2aThing
 	if c.method.dialect == dialect10 {
@@ -100,12 +133,12 @@ func (c *a2aCall) learn(way way, raw json.RawMessage) (final bool, err error) {
 		return false, fmt.Errorf("result of %s: %w", c.method.name, errTooOdd)
 	case !c.method.stream && !task && kind != "message":
 		return false, fmt.Errorf("an update in one piece: %w", errTooOdd)
-	case task && (thing.ID == "" || thing.TaskID != ""):
+	case task && (thing.id == "" || thing.task != ""):
 		return false, fmt.Errorf("a task without an id: %w", errTooOdd)
 	case task:
-		thing.TaskID = thing.ID
+		thing.task = thing.id
 	}
-	for _, id := range []struct{ kind, id string }{{"task", thing.TaskID}, {"context", thing.ContextID}} {
+	for _, id := range []struct{ kind, id string }{{"task", thing.task}, {"context", thing.context}} {
 		if len(id.id) > maxPeerID {
 			return false, fmt.Errorf("an id: %w", errTooLong)
 		}
@@ -113,13 +146,13 @@ func (c *a2aCall) learn(way way, raw json.RawMessage) (final bool, err error) {
 			c.link.g.ledgers.of(way.ledger()).claim(c.pair, id.kind, id.id)
 		}
 	}
-	return kind == "message" || thing.Final || kind == "status" && slices.Contains(ended, thing.Status.State), nil
+	return kind == "message" || thing.final || kind == "status" && slices.Contains(ended, thing.state), nil
 }
 
 func (r *a2aResult) kind03() string {
-	switch r.Kind {
+	switch r.kind {
 	case "task", "message":
-		return r.Kind
+		return r.kind
 	case "status-update":
 		return "status"
 	case "artifact-update":
@@ -134,19 +167,12 @@ func (r *a2aResult) kind10(wrapped bool) (string, *a2aThing) {
 	if !wrapped {
 		return "task", &r.a2aThing
 	}
-	kind, thing := "", (*a2aThing)(nil)
-	for name, t := range map[string]*a2aThing{"task": r.Task, "message": r.Message, "status": r.Status2, "artifact": r.Artifact} {
-		switch {
-		case t != nil && thing != nil:
-			return "", &a2aThing{}
-		case t != nil:
-			kind, thing = name, t
+	for kind, thing := range r.wrapped {
+		if len(r.wrapped) == 1 {
+			return kind, thing
 		}
 	}
-	if thing == nil {
-		return "", &a2aThing{}
-	}
-	return kind, thing
+	return "", &a2aThing{}
 }
 
 // conversation is a stream of answers on its way.

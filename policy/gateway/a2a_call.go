@@ -246,13 +246,13 @@ func (c *a2aCall) finish(fault *rpcError) {
 		c.out.finish(c.id, nil, fault)
 		return
 	}
-	if message, err := strictjson.Canonical(map[string]any{"jsonrpc": "2.0", "id": c.named(), "error": fault}); err == nil {
+	if message, err := strictjson.Canonical(map[string]any{"jsonrpc": "2.0", "id": c.idOrNull(), "error": fault}); err == nil {
 		c.give(c.link.labels(), message)
 	}
 }
 
-// named is the request's id, or null where it had none that could be read.
-func (c *a2aCall) named() json.RawMessage {
+// idOrNull is the request's id, or null where it had none that could be read.
+func (c *a2aCall) idOrNull() json.RawMessage {
 	if len(c.id) == 0 {
 		return rawNull
 	}

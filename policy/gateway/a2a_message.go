@@ -171,54 +171,85 @@ func (c *a2aCall) read(r *http.Request) *rpcError {
 // headerA2A names the version that a client speaks (1.0 section 3.6).
 const headerA2A = "A2A-Version"
 
+// a2aCallForm is a request with its parameters, which are the same for all
+// methods: so it is read in one pass.
+type a2aCallForm struct {
+	JSONRPC string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  string          `json:"method"`
+	Params  a2aParams       `json:"params"`
+}
+
 // parse reads exactly one JSON-RPC request; a batch is not an object. version is
 // what its header says, which must be what the method says.
 func (c *a2aCall) parse(body []byte, version string) *rpcError {
-	var m request
-	if err := strictjson.Decode(body, &m, strictjson.Limits{MaxBytes: maxMessage, MaxValues: maxMessageValues}); err != nil {
-		return rpcErrorf(http.StatusBadRequest, codeParse, "one JSON-RPC request is wanted, without batches or duplicate keys: %v", err)
+	var m a2aCallForm
+	limits := strictjson.Limits{MaxBytes: maxMessage, MaxValues: maxMessageValues}
+	if err := strictjson.Decode(body, &m, limits); err != nil {
+		return c.misread(body, err)
 	}
-	if !idForm.Match(m.ID) || m.JSONRPC != "2.0" || len(m.Result) > 0 || len(m.Error) > 0 || !methodForm.MatchString(m.Method) {
-		return rpcErrorf(http.StatusBadRequest, codeInvalid, "not a request of JSON-RPC 2.0 with a method, and an id that is a short text or an integer")
+	if m.JSONRPC != "2.0" || !idForm.Match(m.ID) {
+		return notRequest()
 	}
 	c.id = m.ID
-	for _, never := range neverA2A {
-		if strings.HasPrefix(m.Method, never.prefix) {
-			return rpcErrorf(http.StatusOK, never.code, "%s", never.why)
-		}
-	}
-	for _, known := range a2aMethods {
-		if known.name == m.Method {
-			c.method = known
-		}
-	}
-	if c.method.name == "" {
-		return rpcErrorf(http.StatusOK, codeNoMethod, "the gateway does not pass %s", m.Method)
+	if fault := c.named(m.Method); fault != nil {
+		return fault
 	}
 	if version != "" && version != string(c.method.dialect) {
 		return rpcErrorf(http.StatusBadRequest, codeInvalid, "the header names version %s, and the method is one of %s", clip(version, 20), c.method.dialect)
 	}
-	return c.parseParams(m.Params)
-}
-
-// parseParams reads the parameters and makes them anew: what is decided is what
-// is sent.
-func (c *a2aCall) parseParams(raw json.RawMessage) *rpcError {
-	limits := strictjson.Limits{MaxBytes: maxMessage, MaxValues: maxMessageValues}
-	err := strictjson.Decode(raw, &c.params, limits)
+	c.params = m.Params
+	err := c.checkParams()
 	if err == nil {
-		err = c.checkParams()
+		c.encoded, err = strictjson.Canonical(c.params) // what is decided is what is sent
 	}
-	if err == nil {
-		c.encoded, err = strictjson.Canonical(c.params)
-	}
-	if err != nil {
-		if errors.Is(err, errPush) {
-			return rpcErrorf(http.StatusOK, codeNoPush, "%s", noPush)
-		}
+	switch {
+	case errors.Is(err, errPush):
+		return rpcErrorf(http.StatusOK, codeNoPush, "%s", noPush)
+	case err != nil:
 		return rpcErrorf(http.StatusOK, codeParams, "parameters of %s: %v", c.method.name, err)
 	}
 	return nil
+}
+
+func notRequest() *rpcError {
+	return rpcErrorf(http.StatusBadRequest, codeInvalid, "not a request of JSON-RPC 2.0 with a method, and an id that is a short text or an integer")
+}
+
+// misread says what is wrong with a body: with all of it, or with the parameters
+// of a request that can be answered.
+func (c *a2aCall) misread(body []byte, why error) *rpcError {
+	var m request
+	if err := strictjson.Decode(body, &m, strictjson.Limits{MaxBytes: maxMessage, MaxValues: maxMessageValues}); err != nil {
+		return rpcErrorf(http.StatusBadRequest, codeParse, "one JSON-RPC request is wanted, without batches or duplicate keys: %v", err)
+	}
+	if !idForm.Match(m.ID) || m.JSONRPC != "2.0" || len(m.Result) > 0 || len(m.Error) > 0 {
+		return notRequest()
+	}
+	c.id = m.ID
+	if fault := c.named(m.Method); fault != nil {
+		return fault
+	}
+	return rpcErrorf(http.StatusOK, codeParams, "parameters of %s: %v", c.method.name, why)
+}
+
+// named finds the method, or says why it does not pass.
+func (c *a2aCall) named(method string) *rpcError {
+	if !methodForm.MatchString(method) {
+		return notRequest()
+	}
+	for _, never := range neverA2A {
+		if strings.HasPrefix(method, never.prefix) {
+			return rpcErrorf(http.StatusOK, never.code, "%s", never.why)
+		}
+	}
+	for _, known := range a2aMethods {
+		if known.name == method {
+			c.method = known
+			return nil
+		}
+	}
+	return rpcErrorf(http.StatusOK, codeNoMethod, "the gateway does not pass %s", method)
 }
 
 var errPush = errors.New(noPush)
