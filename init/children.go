@@ -44,7 +44,7 @@ var children = []spec{
 	{name: "log", run: runLog, uid: uidLog, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Disk, seccomp.Memory)},
 	{name: "front", run: runFront, uid: uidFront, memory: 512 * mib, pids: 64,
-		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Accept, seccomp.Pair)},
+		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Accept, seccomp.Memory, seccomp.Pair)},
 	{name: "gateway", run: runGateway, uid: uidGateway, memory: 512 * mib, pids: 64,
 		allow: slices.Concat(seccomp.Runtime, seccomp.ReadFiles, seccomp.Dial, seccomp.Memory, seccomp.Pair)},
 	// The fetcher's images are bounded by the size of their tmpfs.

@@ -95,7 +95,7 @@ func (f *frontChild) start(life, ctx context.Context, req frontStart, socket *os
 	go f.renew(life, id)
 	f.started = true
 	routes := &front.Front{Evidence: f.evidence, LogFile: f.logFile, Ready: f.ready.Load, Agents: f.agents, Output: f.output,
-		Order: f.order, Metrics: f.observe(opMetrics), Traces: f.observe(opTraces), Callers: callers, Log: f.c.log}
+		Order: f.order, Metrics: f.observe(opMetrics), Traces: f.observe(opTraces), Invoke: f.invoke, Pending: f.pending, Approve: f.approve, Callers: callers, Log: f.c.log}
 	service := &front.Service{Identity: id, Handler: routes.Handler(), Log: f.c.log}
 	if service.Peers, err = f.peers(id, callers, req.Releases); err != nil {
 		return nothing{}, err

@@ -37,8 +37,11 @@ func runGateway(ctx context.Context, c *child) error {
 	platform := func(_ context.Context, req platformID, f *os.File) (nothing, error) { return g.platform(ctx, req, f) }
 	return serveAll(ctx, c, map[string]map[string]wire.Handler{
 		"pid1": {opStart: handle(g.start)},
-		"front": {opPlatform: handleFile(platform), opDials: g.dialer.take, opDialed: handle(g.dialer.done),
-			opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces)},
+		"front": {
+			opPlatform: handleFile(platform), opDials: g.dialer.take, opDialed: handle(g.dialer.done),
+			opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces),
+			opInvoke: handleBoth(g.invoke), opPending: handleBoth(g.pending), opApprove: handle(g.approve),
+		},
 		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
 	})
 }
@@ -74,6 +77,7 @@ func (g *gatewayChild) start(ctx context.Context, req gatewayStart) (nothing, er
 		Log:          g.c.log,
 		PolicyDigest: p.Digest,
 		Now:          time.Now,
+		Boot:         req.BootID,
 		Starter:      g.starter,
 		Secret:       secrets.value,
 		Attest:       g.dialer.attest,

@@ -64,6 +64,19 @@ func handleFiles[Req, Reply any](f func(ctx context.Context, req Req, files []*o
 	}
 }
 
+// handleBoth is handleFiles for answers that come with files too, which are
+// closed once they have been sent.
+func handleBoth[Req, Reply any](f func(ctx context.Context, req Req, files []*os.File) (Reply, []*os.File, error)) wire.Handler {
+	return func(ctx context.Context, body json.RawMessage, files []*os.File) (any, []*os.File, error) {
+		var out []*os.File
+		reply, _, err := handleFiles(func(ctx context.Context, req Req, files []*os.File) (reply Reply, err error) {
+			reply, out, err = f(ctx, req, files)
+			return reply, err
+		})(ctx, body, files)
+		return reply, out, err
+	}
+}
+
 // serveAll answers on several channels at once, until one of them ends: a
 // channel ends when its other end is gone, and then this child has to go too.
 func serveAll(ctx context.Context, c *child, handlers map[string]map[string]wire.Handler) error {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"omega/attest"
 	"omega/internal/wire"
 	"omega/policy"
 	"omega/policy/provenance"
@@ -47,14 +48,32 @@ func runLog(ctx context.Context, c *child) error {
 		}
 		handlers[peer][opAppend] = handle(l.appendOf(kinds))
 	}
+	handlers["gateway"][opProve] = handle(l.prove)
 	return serveAll(ctx, c, handlers)
+}
+
+// prove answers with the proof that an entry is in the log.
+func (l *logChild) prove(_ context.Context, req proveRequest) (proveReply, error) {
+	w, err := l.get()
+	if err != nil {
+		return proveReply{}, err
+	}
+	p, err := w.Prove(req.Index)
+	if err != nil {
+		return proveReply{}, err
+	}
+	reply := proveReply{Leaf: p.Leaf, Size: p.Size, Path: make([]attest.Bytes32, len(p.Path))}
+	for i := range p.Path {
+		reply.Path[i] = attest.Bytes32(p.Path[i])
+	}
+	return reply, nil
 }
 
 // recorders says who may enter what, so that a child that was taken over cannot
 // put words into another's mouth.
 var recorders = map[string][]string{
 	"pid1":     {provenance.KindBoot},
-	"gateway":  {provenance.KindIntent, provenance.KindOutcome, provenance.KindRefusal},
+	"gateway":  {provenance.KindIntent, provenance.KindOutcome, provenance.KindRefusal, provenance.KindApproval, provenance.KindNarrowing},
 	"fetcher":  {provenance.KindAdmission, provenance.KindRefusal, provenance.KindRemoval},
 	"sandboxd": {provenance.KindStart, provenance.KindExit, provenance.KindReading, provenance.KindRefusal},
 }

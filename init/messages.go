@@ -111,6 +111,7 @@ type frontStart struct {
 
 // gatewayStart configures the gateway; it reads the measured policy itself.
 type gatewayStart struct {
+	BootID       attest.Bytes16    `json:"boot_id"`
 	PolicyDigest attest.Bytes32    `json:"policy_digest"`
 	Dial         map[string]string `json:"dial"`
 }
@@ -198,9 +199,10 @@ type stateRequest struct {
 
 // invocationRequest asks for an invocation statement; the signer fills in the
 // platform. Proof is the inclusion proof of the statement's entry in the tree
-// of the newest checkpoint. The answer is an attest.SignedInvocation.
+// of that size, which has a checkpoint. The answer is an attest.SignedInvocation.
 type invocationRequest struct {
 	Statement attest.Invocation `json:"statement"`
+	Size      uint64            `json:"size"`
 	Proof     []attest.Bytes32  `json:"proof"`
 }
 

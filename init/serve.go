@@ -105,7 +105,7 @@ func (g *guest) startGateway(ctx context.Context) error {
 	if err := g.start("gateway", "sandboxd", "fetcher"); err != nil {
 		return err
 	}
-	req := gatewayStart{PolicyDigest: g.policy.Digest, Dial: g.config.Dial}
+	req := gatewayStart{BootID: g.bootID, PolicyDigest: g.policy.Digest, Dial: g.config.Dial}
 	return g.call(ctx, "gateway", opStart, req, nil)
 }
 

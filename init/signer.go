@@ -165,7 +165,7 @@ func (s *signerChild) invocation(_ context.Context, req invocationRequest) (atte
 	for i := range req.Proof {
 		proof[i] = req.Proof[i]
 	}
-	signed, err := k.Invocation(req.Statement, proof)
+	signed, err := k.Invocation(req.Statement, req.Size, proof)
 	if err != nil {
 		return attest.SignedInvocation{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +57,8 @@ type Who struct {
 	agents  []string
 	// Named reports whether the request brought credentials that are good.
 	Named bool
+	// Subject is whom an identity provider's token is about; empty without one.
+	Subject string
 }
 
 // Identify says who a request is from. A client certificate whose key no caller
@@ -87,11 +88,11 @@ func (c *Callers) Identify(r *http.Request) (Who, error) {
 	if !ok || len(header) != 1 {
 		return Who{}, fmt.Errorf("%w: want one bearer token", errNotKnown)
 	}
-	found, err := c.tokenOf(token)
+	found, subject, err := c.tokenOf(token)
 	if err != nil {
 		return Who{}, fmt.Errorf("%w: %w", errNotKnown, err)
 	}
-	w.granted, w.Named = append(w.granted, found...), true
+	w.granted, w.Named, w.Subject = append(w.granted, found...), true, plainSubject(subject)
 	return w, nil
 }
 
@@ -124,10 +125,10 @@ func (c *Callers) ForPeers() []string {
 }
 
 // tokenOf are the callers whose token it is.
-func (c *Callers) tokenOf(token string) (out []*policy.Caller, err error) {
+func (c *Callers) tokenOf(token string) (out []*policy.Caller, subject string, err error) {
 	t, err := parseToken(token)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	err = errors.New("no caller has this issuer, audience and subject")
 	for i := range c.issuers {
@@ -142,18 +143,15 @@ func (c *Callers) tokenOf(token string) (out []*policy.Caller, err error) {
 		out = append(out, is.caller)
 	}
 	if len(out) > 0 {
-		return out, nil
+		return out, t.claims.Subject, nil
 	}
-	return nil, err
+	return nil, "", err
 }
 
 // May reports whether the caller has the right for the agent of that name.
 func (w Who) May(right, agent string) bool {
 	return slices.ContainsFunc(w.granted, func(c *policy.Caller) bool {
-		return has(c, right) && slices.ContainsFunc(c.Agents, func(glob string) bool {
-			ok, err := path.Match(glob, agent)
-			return ok && err == nil
-		})
+		return c.May(right, agent)
 	})
 }
 

@@ -57,6 +57,12 @@ type Front struct {
 	Order  func(ctx context.Context, o Order) (*Done, error)
 	// Metrics are the gateway's counts in Prometheus' text form, Traces its latest
 	// calls as OpenTelemetry's JSON.
+	// Invoke hands a caller's request to an agent. Pending and Approve are about
+	// the questions that wait for a person, as JSON. A *Problem among the errors
+	// is for the caller.
+	Invoke          func(ctx context.Context, inv Invocation) (*Answer, error)
+	Pending         func(ctx context.Context, callers []string) ([]byte, error)
+	Approve         func(ctx context.Context, callers []string, statement []byte) (uint64, error)
 	Metrics, Traces func(ctx context.Context) ([]byte, error)
 	// Callers says who may do what; nil lets nobody see an agent or the log.
 	Callers *Callers
@@ -72,7 +78,7 @@ type route struct {
 // routes are the ways in beside evidence.
 func (f *Front) routes() []route {
 	r, orders := newRates(time.Now), f.orders()
-	return []route{
+	return append(f.askedRoutes(r), []route{
 		// TimeoutHandler keeps a copy of each answer: not for large ones.
 		{"GET " + ReadyPath, http.TimeoutHandler(http.HandlerFunc(f.ready), requestTimeout, `{"error":"timed out"}`)},
 		{"GET " + LogPrefix, f.only(policy.RightObserve, f.logFiles(make(chan struct{}, maxLogFiles)))},
@@ -82,7 +88,7 @@ func (f *Front) routes() []route {
 		{"GET " + MetricsPath, f.paced(r, f.overview(metricsType, func(ctx context.Context) ([]byte, error) { return f.Metrics(ctx) }))},
 		{"GET " + TracesPath, f.paced(r, f.overview("application/json", func(ctx context.Context) ([]byte, error) { return f.Traces(ctx) }))},
 		{"POST " + DeployPath, f.paced(r, f.granted(policy.RightDeploy, orders))},
-	}
+	}...)
 }
 
 // Handler returns the routes. What is not listed is 404.

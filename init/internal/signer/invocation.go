@@ -15,9 +15,9 @@ import (
 const maxInvocations = 1 << 20
 
 // Invocation signs an invocation statement. The agent must be of this boot, and
-// the entry must be in the log below the newest signed checkpoint: proof is its
-// inclusion proof there. One entry is worth one statement.
-func (s *Signer) Invocation(i attest.Invocation, proof [][32]byte) (*attest.SignedInvocation, error) {
+// the entry must be in the log below a checkpoint of that size that was signed
+// lately: proof is its inclusion proof there. One entry is worth one statement.
+func (s *Signer) Invocation(i attest.Invocation, size uint64, proof [][32]byte) (*attest.SignedInvocation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.frontKnown {
@@ -33,11 +33,15 @@ func (s *Signer) Invocation(i attest.Invocation, proof [][32]byte) (*attest.Sign
 	if i.LogIndex >= s.head.size {
 		return nil, fmt.Errorf("invocation: the log has no entry %d", i.LogIndex)
 	}
+	below := s.heads[size%keptHeads]
+	if below.note == nil || below.size != size || i.LogIndex >= size {
+		return nil, fmt.Errorf("invocation: no checkpoint of size %d above entry %d was signed lately", size, i.LogIndex)
+	}
 	path := make(tlog.RecordProof, len(proof))
 	for n := range proof {
 		path[n] = tlog.Hash(proof[n])
 	}
-	if err := tlog.CheckRecord(path, int64(s.head.size), s.head.root, int64(i.LogIndex), tlog.Hash(i.LogLeaf)); err != nil {
+	if err := tlog.CheckRecord(path, int64(below.size), below.root, int64(i.LogIndex), tlog.Hash(i.LogLeaf)); err != nil {
 		return nil, fmt.Errorf("invocation: entry %d is another", i.LogIndex)
 	}
 	if s.used[i.LogIndex] {

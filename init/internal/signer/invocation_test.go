@@ -134,7 +134,7 @@ func TestAnInvocationIsSignedForAnAgentOfThisBootAndAnEntryOfItsLogOnce(t *testi
 	for _, tt := range tests {
 		i := good
 		tt.change(&i)
-		if _, err := s.Invocation(i, l.proof(t, tt.proof)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := s.Invocation(i, 7, l.proof(t, tt.proof)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
@@ -142,19 +142,24 @@ func TestAnInvocationIsSignedForAnAgentOfThisBootAndAnEntryOfItsLogOnce(t *testi
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, size := range []uint64{0, 6, 8, 7 + keptHeads} {
+		if _, err := s.Invocation(good, size, l.proof(t, 5)); err == nil || !strings.Contains(err.Error(), "signed lately") {
+			t.Errorf("a checkpoint of size %d: %v", size, err)
+		}
+	}
 	i := good
 	i.Platform = attest.Bytes32{9} // the signer's to say
-	signed, err := s.Invocation(i, l.proof(t, 5))
+	signed, err := s.Invocation(i, 7, l.proof(t, 5))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if signed.Statement.Platform != attest.Bytes32(claims.Digest()) || !signed.SignedBy(claims.AttestationKey) {
 		t.Errorf("statement %+v", signed.Statement)
 	}
-	if _, err := s.Invocation(good, l.proof(t, 5)); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := s.Invocation(good, 7, l.proof(t, 5)); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("a second statement for one entry: %v", err)
 	}
-	if _, err := newSigner(t, deviceFunc(echo)).Invocation(good, nil); err == nil {
+	if _, err := newSigner(t, deviceFunc(echo)).Invocation(good, 7, nil); err == nil {
 		t.Error("a signer without claims signs")
 	}
 }

@@ -46,6 +46,7 @@ type Signer struct {
 	agents     attest.AgentSet
 	agentBytes int
 	head       head
+	heads      [keptHeads]head // the latest, by size
 	waiting    []*ticket
 	recent     []*answer
 	used       map[uint64]bool // log indexes that have an invocation statement
