@@ -69,7 +69,7 @@ func TestAStatementIsVerifiedByTheEvidenceOfItsBootAndByNoOther(t *testing.T) {
 	a := admit(t, s, "a")
 	l := growLog(t, s, 7)
 	signed, err := s.Invocation(attest.Invocation{Instance: "a", Identity: a.Identity, LogIndex: 5, LogLeaf: attest.Bytes32(tlog.RecordHash([]byte{5})),
-		Input: attest.CommitInput([16]byte{1}, []byte("question")), Output: attest.CommitOutput([16]byte{2}, []byte("answer")), Labels: []string{"personal"}}, l.proof(t, 5))
+		Input: attest.CommitInput([16]byte{1}, []byte("question")), Output: attest.CommitOutput([16]byte{2}, []byte("answer")), Labels: []string{"personal"}}, 7, l.proof(t, 5))
 	if err != nil {
 		t.Fatal(err)
 	}
