@@ -32,6 +32,8 @@ func verbs() []verb {
 		{"connect", connectUsage, "lets ordinary clients on this machine talk to a platform that is verified, and stays so", runConnect},
 		{"deploy", deployUsage, "has a platform run an agent or stop one, by a signed statement, after verifying it", runDeploy},
 		{"agents", agentsUsage, "shows the agents of a platform that are yours to see, after verifying it", runAgents},
+		{"invoke", invokeUsage, "asks an agent of a platform, after verifying it, and checks who answered what", runInvoke},
+		{"approve", approveUsage, "shows what agents ask people, and signs the answer to one question", runApprove},
 		{"log", logUsage, "proves a provenance log and shows what it tells", runLog},
 		{"repro", reproUsage, "builds the image twice under varied conditions and compares; or once, against a release", runRepro},
 		{"vuln", vulnUsage, "looks for known vulnerabilities in what is called, but for the exceptions in openvex.json", runVuln},
