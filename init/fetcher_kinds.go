@@ -33,6 +33,8 @@ func (k kinds) fits(a *agentloader.Admitted) error {
 		return fmt.Errorf("the bundle is an MCP server, and the policy names no server with bundle: %s", a.Name)
 	case !speaks && k.servers[a.Name]:
 		return fmt.Errorf("the policy takes %s for an MCP server, and the bundle's manifest has no server", a.Name)
+	case k.clean[a.Name] && a.Manifest.Serve == nil:
+		return fmt.Errorf("the policy gives each session of %s a sandbox, and the bundle takes no requests: its manifest has no serve", a.Name)
 	}
 	return nil
 }

@@ -75,8 +75,9 @@ func TestABundleRunsAsPolicyAndManifestAgree(t *testing.T) {
 		want   string
 	}{
 		{"files-server", server, ""},
-		{"a", nil, ""},
-		{"a", server, "the policy names no server with bundle: a"},
+		{"b", nil, ""},
+		{"a", nil, "takes no requests"},
+		{"b", server, "the policy names no server with bundle: b"},
 		{"files-server", nil, "the bundle's manifest has no server"},
 	} {
 		err := k.fits(&agentloader.Admitted{Name: test.name, Manifest: &bundle.Manifest{Server: test.server}})

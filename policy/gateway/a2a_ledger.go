@@ -60,3 +60,19 @@ func (l *ledger) claim(pair, kind, id string) bool {
 	l.ids[pair] = append(l.ids[pair], key)
 	return true
 }
+
+// forget takes an instance for one that nobody has spoken with and that has
+// spoken with nobody: the next sandbox of its name is another's.
+func (l *ledgers) forget(instance string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, "agent:"+instance)
+	for _, of := range l.all {
+		of.mu.Lock()
+		for _, key := range of.ids[instance] {
+			delete(of.owner, key)
+		}
+		delete(of.ids, instance)
+		of.mu.Unlock()
+	}
+}

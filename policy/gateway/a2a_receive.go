@@ -76,7 +76,7 @@ func receives(rule policy.AgentRule) bool {
 
 // card gives out an agent's pinned card, and says whose it is.
 func (p *platformLink) card(w http.ResponseWriter, r *http.Request, name string) {
-	agent, err := p.g.receiver(name, "", func(Agent) bool { return true })
+	agent, err := p.g.receiver(r.Context(), name, "", "card", func(Agent) bool { return true })
 	if err == nil {
 		_, err = localWay{g: p.g, agent: agent}.pinned(r.Context())
 	}
@@ -132,7 +132,7 @@ func (p *platformLink) read(r *http.Request, name string) (*peerRequest, Agent, 
 	if raw, err := hex.DecodeString(req.Bundle); err == nil && len(raw) == 32 {
 		pin.Bundle = [32]byte(raw)
 	}
-	agent, err := p.g.receiver(name, "", func(a Agent) bool { return pin.fits(a.Bundle, a.Keys) })
+	agent, err := p.g.receiver(r.Context(), name, "", "platform/"+hex.EncodeToString(p.from.Boot[:])+"/"+req.From.Instance, func(a Agent) bool { return pin.fits(a.Bundle, a.Keys) })
 	return &req, agent, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"omega/internal/labelhash"
 	"omega/policy"
 )
 
@@ -45,7 +46,7 @@ func (p *peer) way(ctx context.Context) (way, error) {
 		p.mu.Lock()
 		last := p.to
 		p.mu.Unlock()
-		agent, err := p.link.g.receiver(p.Agent, last, func(a Agent) bool { return p.pin.fits(a.Bundle, a.Keys) })
+		agent, err := p.link.g.receiver(ctx, p.Agent, last, "agent/"+p.link.agent.Instance, func(a Agent) bool { return p.pin.fits(a.Bundle, a.Keys) })
 		if err != nil {
 			return nil, err
 		}
@@ -57,8 +58,20 @@ func (p *peer) way(ctx context.Context) (way, error) {
 }
 
 // receiver finds a running agent of a name that takes requests and is the one
-// that is meant: the one of last time, or else the first by its instance.
-func (g *Gateway) receiver(name, last string, meant func(Agent) bool) (Agent, error) {
+// that is meant: the one of last time, or else the first by its instance. Of one
+// with clean sessions it is the sandbox that whoever sends has alone.
+func (g *Gateway) receiver(ctx context.Context, name, last, sender string, meant func(Agent) bool) (Agent, error) {
+	if g.clean(name) {
+		d, leave, err := g.enter(ctx, name, labelhash.Sum256("omega/session/a2a/v1", []byte(sender)), false)
+		if err != nil {
+			return Agent{}, errors.Join(errNoPeer, err)
+		}
+		leave() // its place is kept as long as messages come
+		if !meant(d.agent) {
+			return Agent{}, errOtherPeer
+		}
+		return d.agent, nil
+	}
 	g.doors.mu.Lock()
 	defer g.doors.mu.Unlock()
 	var found []Agent

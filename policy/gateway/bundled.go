@@ -163,6 +163,7 @@ func (b *bundledServer) open(ctx context.Context) (io.ReadWriteCloser, error) {
 	b.mu.Lock()
 	b.instance = instance
 	b.mu.Unlock()
+	g.ward(b.link.agent.Instance, instance)
 	if err := g.cfg.Starter.Start(ctx, offer, instance); err != nil {
 		return nil, err
 	}

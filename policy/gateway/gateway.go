@@ -101,10 +101,12 @@ type Gateway struct {
 	doors     doors
 	ledgers   ledgers
 	store     store
+	places    places
 
 	mu     sync.Mutex
-	states map[string]*state // by instance
-	offers map[string]string // admitted instances that are started when they are wanted, by agent
+	states map[string]*state   // by instance
+	offers map[string]string   // admitted instances that are started when they are wanted, by agent
+	wards  map[string][]string // instances of servers that are one agent's own, by its instance
 }
 
 // state is what an instance did; it outlives a link.
@@ -132,7 +134,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, room: room{agents: map[string]int{}}}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, wards: map[string][]string{}, room: room{agents: map[string]int{}}}
 	_, _ = rand.Read(g.observer.key[:]) // never fails (crypto/rand)
 	for _, s := range cfg.Document.Servers {
 		if s.Bundle == "" {

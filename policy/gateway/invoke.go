@@ -122,10 +122,11 @@ func (g *Gateway) Ask(ctx context.Context, inv Invocation) (*Answer, error) {
 	if len(inv.Input) > MaxInvocation {
 		return nil, refused(RefusedLong, "the request has %d bytes, at most %d", len(inv.Input), MaxInvocation)
 	}
-	d, who, err := g.asked(inv)
+	d, who, leave, err := g.asked(ctx, inv)
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	l := g.inward(d.agent)
 	ctx, tab := l.holding(ctx)
 	defer tab.close()
@@ -161,17 +162,44 @@ func (g *Gateway) Ask(ctx context.Context, inv Invocation) (*Answer, error) {
 
 // asked finds the agent that a request is for, and who sent it. Agents that are
 // not the caller's are like none.
-func (g *Gateway) asked(inv Invocation) (*door, policy.Requester, error) {
-	d := g.doors.of(inv.Agent)
+func (g *Gateway) asked(ctx context.Context, inv Invocation) (d *door, who policy.Requester, leave func(), err error) {
+	if name, ok := g.cleanAgent(inv.Agent); ok {
+		return g.askedClean(ctx, inv, name)
+	}
+	d = g.doors.of(inv.Agent)
 	if d == nil {
 		d = g.doors.named(inv.Agent)
 	}
-	if d != nil {
+	if d != nil && !g.clean(d.agent.Name) { // whose sandboxes are found by their sessions alone
 		if who, ok := g.cfg.Document.Requester(inv.Callers, policy.RightInvoke, d.agent.Name); ok {
-			return d, who, nil
+			return d, who, func() {}, nil
 		}
 	}
-	return nil, policy.Requester{}, refused(RefusedUnknown,
+	return nil, policy.Requester{}, nil, noSuchAgent()
+}
+
+// askedClean is asked for an agent that has a sandbox for each session.
+func (g *Gateway) askedClean(ctx context.Context, inv Invocation, name string) (*door, policy.Requester, func(), error) {
+	who, ok := g.cfg.Document.Requester(inv.Callers, policy.RightInvoke, name)
+	if !ok {
+		return nil, who, nil, noSuchAgent()
+	}
+	key, once := sessionKey(who, inv.Subject, inv.Session)
+	d, leave, err := g.enter(ctx, name, key, once)
+	switch {
+	case err == nil:
+		return d, who, leave, nil
+	case errors.Is(err, errNoPlace):
+		return nil, who, nil, refused(RefusedBusy, "%v", errNoPlace)
+	case errors.Is(err, errNotOffered):
+		return nil, who, nil, noSuchAgent()
+	}
+	g.cfg.Log.Warn("sandbox for a session", "agent", name, "error", err)
+	return nil, who, nil, refused(RefusedFailed, "the session has no sandbox: it did not start, or has ended; try again")
+}
+
+func noSuchAgent() *Refusal {
+	return refused(RefusedUnknown,
 		"no such agent takes requests, or several instances of it do, or none that is yours to ask")
 }
 
