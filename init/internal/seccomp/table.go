@@ -97,7 +97,7 @@ var numbers = map[string]uint32{
 	"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "rt_sigreturn": unix.SYS_RT_SIGRETURN,
 	"sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD, "sendmsg": unix.SYS_SENDMSG,
 	"sendfile": unix.SYS_SENDFILE, "sendto": unix.SYS_SENDTO, "splice": unix.SYS_SPLICE, "setsockopt": unix.SYS_SETSOCKOPT, "settimeofday": unix.SYS_SETTIMEOFDAY,
-	"shutdown": unix.SYS_SHUTDOWN, "sigaltstack": unix.SYS_SIGALTSTACK, "socket": unix.SYS_SOCKET, "statfs": unix.SYS_STATFS,
+	"shutdown": unix.SYS_SHUTDOWN, "sigaltstack": unix.SYS_SIGALTSTACK, "socket": unix.SYS_SOCKET, "socketpair": unix.SYS_SOCKETPAIR, "statfs": unix.SYS_STATFS,
 	"statx": unix.SYS_STATX, "swapoff": unix.SYS_SWAPOFF, "swapon": unix.SYS_SWAPON, "sysfs": unix.SYS_SYSFS,
 	"syslog": unix.SYS_SYSLOG, "tgkill": unix.SYS_TGKILL, "unlinkat": unix.SYS_UNLINKAT, "uselib": unix.SYS_USELIB,
 	"userfaultfd": unix.SYS_USERFAULTFD, "ustat": unix.SYS_USTAT, "utimensat": unix.SYS_UTIMENSAT,
