@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,12 +71,7 @@ func TestAnAgentsFolderRunsAndItsEditsToo(t *testing.T) {
 		t.Skip("OMEGA_SKIP_VM is set")
 	}
 	folder, policy := devAgentFolder(t)
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port := freeTestPort(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	said, ended := &words{}, make(chan error, 1)
 	go func() {
@@ -140,7 +134,7 @@ func waitSaid(t *testing.T, said *words, what string, ended <-chan error) {
 			t.Fatalf("ended: %v; it said\n%s", err, said)
 		default:
 		}
-		if time.Now().After(deadline) {
+		if time.Now().After(deadline) || strings.Contains(said.String(), " refused ") {
 			t.Fatalf("nothing said %q:\n%s", what, said)
 		}
 	}
