@@ -31,7 +31,12 @@ func benchGateway(ctx context.Context, e *env, o benchOptions) ([]benchRow, erro
 	if err != nil {
 		return nil, err
 	}
-	return gatewayRows(benchmarkMetrics(text))
+	rows, err := gatewayRows(benchmarkMetrics(text))
+	if err != nil {
+		return nil, err
+	}
+	peers, err := benchPeers(ctx, e, o)
+	return append(rows, peers...), err
 }
 
 // gatewayRows puts the figures of the benchmarks beside each other.
