@@ -16,7 +16,7 @@ func (f *frontChild) agents(ctx context.Context, names []string) ([]front.Agent,
 	out := make([]front.Agent, len(reply.Agents))
 	for i, a := range reply.Agents {
 		out[i] = front.Agent{Instance: a.Instance, Name: a.Name, Bundle: bundle.Digest(a.Bundle).String(), State: a.State,
-			Restarts: a.Restarts, ExitCode: a.ExitCode, Since: a.Since}
+			Restarts: a.Restarts, Health: a.Health, ExitCode: a.ExitCode, Since: a.Since}
 	}
 	return out, nil
 }

@@ -42,7 +42,8 @@ func runGateway(ctx context.Context, c *child) error {
 			opMetrics: g.observed("metrics", metrics), opTraces: g.observed("traces", traces),
 			opInvoke: handleBoth(g.invoke), opPending: handleBoth(g.pending), opApprove: handle(g.approve),
 		},
-		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
+		"sandboxd": {opLink: handleFiles(link), opOffer: handle(g.offer), opHealth: handle(g.health),
+			opOrders: handle(g.starter.take), opOrdered: handle(g.starter.done)},
 	})
 }
 

@@ -57,6 +57,7 @@ type agentStatus struct {
 	Bundle   attest.Bytes32 `json:"bundle"`
 	State    string         `json:"state"`
 	Restarts int            `json:"restarts"`
+	Health   string         `json:"health,omitempty"`    // "" where nobody asks, or nothing is known yet
 	ExitCode *int           `json:"exit_code,omitempty"` // of its last end
 	Since    time.Time      `json:"since"`               // it has been in this state
 }

@@ -127,7 +127,7 @@ func (s *sandboxd) prepare(ctx context.Context, req runRequest, image *os.File) 
 		return nil, errors.Join(err, own.Close())
 	}
 	box, err := s.runner.Prepare(ctx, sandbox.Spec{
-		Hostname: req.Name,
+		Hostname: req.Instance,
 		Image:    filePath(own),
 		Command:  req.Command,
 		Env:      env,
@@ -182,6 +182,9 @@ func (s *sandboxd) release(ctx context.Context, req runRequest, agent attest.Age
 	}
 	if err != nil {
 		return nil, errors.Join(err, sp.box.Kill())
+	}
+	if req.Serve != nil && req.Serve.Health != "" {
+		go s.watchHealth(context.WithoutCancel(ctx), agent.Instance, req.Serve.Health, sp.box)
 	}
 	return sp.box, nil
 }

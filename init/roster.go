@@ -63,7 +63,7 @@ func (r *roster) began(m *member, b box, again bool) bool {
 func (r *roster) paused(m *member, code int, lines []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.box, m.ExitCode, m.last = nil, &code, lines
+	m.box, m.ExitCode, m.last, m.Health = nil, &code, lines, ""
 }
 
 // over notes the agent's last state and returns it: who was told to stop and

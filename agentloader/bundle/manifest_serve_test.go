@@ -15,6 +15,10 @@ func TestAnAgentServesOnAPortThatItMayUse(t *testing.T) {
 		"one of root's":         {&Serve{Port: 80}, false},
 		"the gateway's":         {&Serve{Port: 3128}, false},
 		"no port of TCP":        {&Serve{Port: 65536}, false},
+		"asked how it is":       {&Serve{Port: 8000, Health: "/health/live"}, true},
+		"asked with a query":    {&Serve{Port: 8000, Health: "/health?x=1"}, false},
+		"asked somewhere else":  {&Serve{Port: 8000, Health: "http://x/"}, false},
+		"asked through dots":    {&Serve{Port: 8000, Health: "/../x"}, false},
 		"one that would become": {&Serve{Port: -1}, false},
 	} {
 		m := Manifest{Serve: tt.serve}

@@ -29,6 +29,7 @@ type platformAgent struct {
 	Bundle   string    `json:"bundle"`
 	State    string    `json:"state"`
 	Restarts int       `json:"restarts"`
+	Health   string    `json:"health,omitempty"`
 	ExitCode *int      `json:"exit_code,omitempty"`
 	Since    time.Time `json:"since"`
 }
@@ -124,7 +125,7 @@ func agentTable(list []platformAgent, now time.Time) string {
 		if a.ExitCode != nil {
 			code = fmt.Sprint(*a.ExitCode)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%.19s\n", plain(a.Instance), plain(a.Name), plain(a.State), ago(now.Sub(a.Since)), a.Restarts, code, plain(a.Bundle))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%.19s\n", plain(a.Instance), plain(a.Name), plain(a.condition()), ago(now.Sub(a.Since)), a.Restarts, code, plain(a.Bundle))
 	}
 	_ = t.Flush() // a strings.Builder takes everything
 	return b.String()
@@ -168,4 +169,12 @@ func redraw(w io.Writer, text string, drawn int) (int, error) {
 func toTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// condition is the agent's state, and how it is where the platform asks it.
+func (a platformAgent) condition() string {
+	if a.Health == "" {
+		return a.State
+	}
+	return a.State + ", " + a.Health
 }

@@ -52,6 +52,7 @@ var tries = map[string][]attack{
 	"eat":   {{"memory without end", memoryBomb}},
 	"crash": {{"ending at once", func() error { return errors.New("it ended, as it meant to") }}},
 	"work":  {{"a permitted call, again and again", work}},
+	"stay":  {{"a permitted call, until it is stopped", stay}},
 }
 
 func main() {

@@ -61,6 +61,9 @@ func abstractSockets() error {
 func gatewayDoors() error {
 	for _, request := range []string{
 		"GET /.well-known/omega/evidence?nonce=00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /log/checkpoint HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /v1/deploy HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+		"POST /v1/invoke/worker HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
 		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET http://169.254.169.254/latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n",
 		"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: 169.254.169.254:80\r\n\r\n",

@@ -78,6 +78,21 @@ func memoryBomb() error {
 	return fmt.Errorf("%d MiB", len(kept))
 }
 
+// stay is one of many that are there at once, and are all answered.
+func stay() error {
+	tools, err := agent.Connect(context.Background(), os.Getenv("MCP_SERVERS"))
+	if err != nil {
+		return err
+	}
+	for {
+		text, err := tools.Call(context.Background(), "files__read_file", json.RawMessage(`{"path":"/public/brief.txt"}`))
+		if err != nil || text == "" {
+			return fmt.Errorf("%q, %w", text, err)
+		}
+		time.Sleep(5 * time.Second)
+	}
+}
+
 // work is what the others must not disturb: an agent that does its work.
 func work() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)

@@ -35,6 +35,7 @@ type Agent struct {
 	Bundle   string    `json:"bundle"` // digest
 	State    string    `json:"state"`
 	Restarts int       `json:"restarts"`
+	Health   string    `json:"health,omitempty"`
 	ExitCode *int      `json:"exit_code,omitempty"` // of its last end
 	Since    time.Time `json:"since"`               // it has been in this state
 }
