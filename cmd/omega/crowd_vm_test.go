@@ -148,7 +148,7 @@ func (w *crowd) boot(t *testing.T, ref bundleRef) {
 	for instance := range hostiles {
 		one, err := bundle.SignDeployment(w.keys.signers["deployer"], bundle.Deployment{
 			Bundle: ref.digest, Repository: ref.repo.Name(), Instance: instance, Audience: demoAudience,
-			Serial: uint64(time.Now().UnixNano()), Expires: time.Now().Add(time.Hour),
+			Serial: uint64(time.Now().UnixMicro()), Expires: time.Now().Add(time.Hour),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -179,11 +179,11 @@ func (w *crowd) deploy(t *testing.T, ref bundleRef, n int) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			args := append([]string{"deploy", "--bundle", ref.String(), "--instance", fmt.Sprintf("stay-%d", i),
-				"--serial", strconv.FormatInt(time.Now().UnixNano(), 10)}, w.deployer()...)
+			args := w.verifying("deploy", "--bundle", ref.String(), "--instance", fmt.Sprintf("stay-%d", i),
+				"--serial", strconv.FormatInt(time.Now().UnixMicro(), 10), "--key", w.keys.path("deployer.pem"))
 			var said bytes.Buffer
 			e := &env{Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said}
-			if err := runDeploy(t.Context(), e, w.verifying(args...)[1:]); err != nil {
+			if err := runDeploy(t.Context(), e, args[1:]); err != nil {
 				errs[i] = fmt.Errorf("stay-%d: %w: %s", i, err, &said)
 			}
 		})
