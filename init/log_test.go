@@ -12,7 +12,7 @@ import (
 
 func TestNobodyEntersAnotherChildsWords(t *testing.T) {
 	may := map[string]string{ // kind to the children that make it
-		provenance.KindBoot: "pid1", provenance.KindAdmission: "fetcher", provenance.KindRefusal: "fetcher gateway",
+		provenance.KindBoot: "pid1", provenance.KindAdmission: "fetcher", provenance.KindRefusal: "fetcher gateway sandboxd",
 		provenance.KindStart: "sandboxd", provenance.KindExit: "sandboxd",
 		provenance.KindIntent: "gateway", provenance.KindOutcome: "gateway", provenance.KindAttestation: "", "": "",
 	}
