@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"omega/attest"
 	"omega/internal/share"
@@ -67,16 +68,15 @@ type hashed struct {
 
 // hash hashes all agents, each component once, on all processors.
 func (a *appraisal) hash() []hashed {
-	out, all := make([]hashed, len(a.e.Agents)), make([]attest.Bytes32, 0, components(a.e))
+	out := make([]hashed, len(a.e.Agents))
 	for i := range out {
-		g, h, first := &a.e.Agents[i], &out[i], len(all)
+		g, h := &a.e.Agents[i], &out[i]
 		for n := range g.Components {
 			if g.Components[n].Shown() {
 				h.shown++
 			}
-			all = append(all, a.ids.of(&g.Components[n]))
 		}
-		h.unsent, h.ids = len(a.sent.Agents[i].Components) == 0, all[first:]
+		h.unsent, h.ids = len(a.sent.Agents[i].Components) == 0, a.partIDs[i]
 		h.unseen = !g.Hidden.IsZero() || h.shown < len(h.ids)
 	}
 	a.voucher.Ahead(a.ids.parts())
@@ -120,7 +120,7 @@ func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
 		a.compare(false, c)
 		return
 	}
-	c.Words = fmt.Sprintf("agent %q, %s, is made of the %d components shown, each signed by its principal", g.Name, g.State, len(g.Components))
+	c.Words = "agent " + strconv.Quote(g.Name) + ", " + g.State + ", is made of the " + strconv.Itoa(len(g.Components)) + " components shown, each signed by its principal"
 	switch {
 	case h.unsent:
 		c.Words = fmt.Sprintf("agent %q, %s, is made of %d components that you appraised before", g.Name, g.State, len(g.Components))
@@ -134,6 +134,21 @@ func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
 func (a *appraisal) identity(g *attest.Agent, h *hashed) error {
 	if len(g.Components) == 0 {
 		return errors.New("the agent shows no components, and its identity is not one that is known here")
+	}
+	if err := a.parts(g, h); err != nil {
+		return err
+	}
+	if !h.unsent && g.Identity != h.identity {
+		return errors.New("the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's")
+	}
+	return nil
+}
+
+// parts says why an agent's components are not what they should be. Most agents
+// have those of the one before.
+func (a *appraisal) parts(g *attest.Agent, h *hashed) error {
+	if g.Bundle == a.good.bundle && slices.Equal(h.ids, a.good.ids) {
+		return nil
 	}
 	for i := range g.Components {
 		c := &g.Components[i]
@@ -149,10 +164,14 @@ func (a *appraisal) identity(g *attest.Agent, h *hashed) error {
 			return err
 		}
 	}
-	if !h.unsent && g.Identity != h.identity {
-		return errors.New("the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's")
-	}
+	a.good = goodParts{g.Bundle, h.ids}
 	return nil
+}
+
+// goodParts are the components of an agent bundle that parts has found good.
+type goodParts struct {
+	bundle attest.Bytes32
+	ids    []attest.Bytes32
 }
 
 // vouch verifies a component's signatures, each component once.

@@ -55,24 +55,29 @@ func same(a, b *attest.Component) bool {
 // Fill is the evidence with what it left out: because it is known, or because
 // an agent before shows it. It proves nothing: Appraise checks that what is
 // filled in is what the evidence names. A nil Known knows nothing.
-func (k *Known) Fill(e *attest.Evidence) *attest.Evidence { return k.fill(e, ids{}) }
+func (k *Known) Fill(e *attest.Evidence) *attest.Evidence {
+	filled, _ := k.fill(e, ids{})
+	return filled
+}
 
-func (k *Known) fill(e *attest.Evidence, seen ids) *attest.Evidence {
+// fill is Fill with the IDs of the components of each agent.
+func (k *Known) fill(e *attest.Evidence, seen ids) (*attest.Evidence, [][]attest.Bytes32) {
 	leans := k != nil && e.Remembered() && e.Platform == attest.Bytes32(k.Boot.Digest())
-	if !leans && !leavesOut(e) {
-		return e
-	}
 	out := *e
 	out.Agents = make([]attest.Agent, len(e.Agents))
-	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}, room: make([]attest.Component, 0, components(e))}
+	n := components(e)
+	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}, room: make([]attest.Component, 0, n), ids: make([]attest.Bytes32, 0, n)}
+	each := make([][]attest.Bytes32, len(e.Agents))
 	if leans {
 		out.Boot, f.known = k.Boot, k
 	}
 	for i := range e.Agents {
 		out.Agents[i] = e.Agents[i]
+		first := len(f.ids)
 		f.agent(&out.Agents[i])
+		each[i] = f.ids[first:]
 	}
-	return &out
+	return &out, each
 }
 
 // components is how many there are.
@@ -83,23 +88,12 @@ func components(e *attest.Evidence) (n int) {
 	return n
 }
 
-// leavesOut reports whether components are named by their IDs alone.
-func leavesOut(e *attest.Evidence) bool {
-	for i := range e.Agents {
-		for n := range e.Agents[i].Components {
-			if !e.Agents[i].Components[n].Known.IsZero() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // filling is one fill on its way.
 type filling struct {
 	seen  ids
 	shown map[attest.Bytes32]*attest.Component // in agents before
-	room  []attest.Component                   // for those of all agents
+	room  []attest.Component                   // for those of all agents, but for known identities'
+	ids   []attest.Bytes32                     // of all components
 	known *Known                               // nil where the evidence does not lean on it
 	// kept and identities are what is known, made when it is asked for.
 	kept       map[attest.Bytes32]*attest.Component
@@ -123,6 +117,7 @@ func (f *filling) agent(a *attest.Agent) {
 		if f.prepare(); a.Hidden.IsZero() {
 			for _, id := range f.identities[a.Identity] {
 				a.Components = append(a.Components, *f.kept[id])
+				f.ids = append(f.ids, id)
 			}
 		}
 		return
@@ -130,18 +125,15 @@ func (f *filling) agent(a *attest.Agent) {
 	first := len(f.room)
 	for i := range a.Components {
 		c := &a.Components[i]
-		full := c
-		if !c.Shown() {
-			if full = f.find(c.Known); full == nil {
-				full = c
-			}
-		}
-		f.room = append(f.room, *full)
-		mine := &f.room[len(f.room)-1]
-		mine.Salt = c.Salt
+		full, id := c, c.Known
 		if c.Shown() {
-			f.shown[f.seen.of(mine)] = mine
+			id = f.seen.of(c)
+			f.shown[id] = c
+		} else if full = f.find(id); full == nil {
+			full = c
 		}
+		f.room, f.ids = append(f.room, *full), append(f.ids, id)
+		f.room[len(f.room)-1].Salt = c.Salt
 	}
 	a.Components = f.room[first:len(f.room):len(f.room)]
 }

@@ -80,8 +80,10 @@ type appraisal struct {
 	emulated bool
 	hostData attest.Bytes32
 	ids      ids
+	partIDs  [][]attest.Bytes32 // of each agent's components
 	voucher  attest.Voucher
 	vouched  map[vouching]error
+	good     goodParts
 	result   attest.Result
 	err      error // the first refusal
 }
@@ -92,7 +94,7 @@ type appraisal struct {
 func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	p = p.effective()
 	a := &appraisal{p: p, sent: e, ids: ids{}, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
-	a.e = p.Known.fill(e, a.ids)
+	a.e, a.partIDs = p.Known.fill(e, a.ids)
 	if err := a.authenticate(); err != nil {
 		c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
 		if r := new(snp.Refusal); errors.As(err, &r) {
