@@ -144,6 +144,9 @@ func compileOmega(ctx context.Context, b *reproBuild) error {
 // run runs a program in the tree under the conditions of b. Everything that it
 // started is gone when run returns.
 func (b *reproBuild) run(ctx context.Context, words ...string) error {
+	if _, err := os.Stat(b.tree); err != nil { // else the system says that the shell is missing
+		return fmt.Errorf("repro: something removed the tree of this build: %w", err)
+	}
 	log, err := os.OpenFile(b.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("repro: %w", err)

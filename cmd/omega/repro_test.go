@@ -330,3 +330,13 @@ func TestOneBuildIsComparedWithARelease(t *testing.T) {
 		})
 	}
 }
+
+// A clean-up of the machine's that takes the tree away is told as that, and not
+// as a shell that is missing.
+func TestATreeThatVanishesIsNamed(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "gone")
+	b := &reproBuild{tree: tree, log: filepath.Join(t.TempDir(), "log")}
+	if err := b.run(t.Context(), "true"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), tree) || strings.Contains(err.Error(), "fork") {
+		t.Errorf("error %v", err)
+	}
+}
