@@ -36,6 +36,8 @@ type Config struct {
 	// Refused, if given, says why a bundle is not to be run although every
 	// signature is there: it, a component or a key was revoked.
 	Refused func(d Digest, components []Component) error
+	// Key, if given, asks a key broker for what kbs:///REPOSITORY/TYPE/TAG names. The loader clears it.
+	Key func(ctx context.Context, resource string) ([]byte, error)
 	// OnDisk, if given, says whether a disk of the machine holds the file of that verity root and size.
 	OnDisk  func(ctx context.Context, root Digest, size int64) (bool, error)
 	Timeout time.Duration // of one whole admission; zero means ten minutes
@@ -256,6 +258,7 @@ func (l *Loader) admit(ctx context.Context, raw []byte, may func(string) bool, r
 	}
 	c := &candidate{loader: l, repo: repo, checked: checked}
 	defer func() {
+		c.forgetKeys()
 		if !c.done {
 			for _, name := range c.held {
 				l.store.release(name)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,8 +25,9 @@ type candidate struct {
 	checked *bundle.Checked
 	image   image
 	files   []File
-	held    []string // in the store
-	done    bool     // what is held stays
+	keys    map[string][]byte // of encrypted layers, by their ids
+	held    []string          // in the store
+	done    bool              // what is held stays
 }
 
 // hold keeps a file of the store for this candidate.
@@ -158,12 +160,21 @@ func (c *candidate) addLayer(ctx context.Context, f *flatten.Flattener, d bundle
 	if err := c.repo.BlobTo(ctx, d, left, tmp); err != nil {
 		return err
 	}
-	r, err := unpack(d.MediaType, tmp)
+	plain, mediaType, err := c.opened(ctx, d, tmp)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	return f.AddLayer(&cancellable{ctx, r})
+	r, err := unpack(mediaType, plain)
+	if err != nil {
+		return err
+	}
+	err = f.AddLayer(&cancellable{ctx, r})
+	if err = errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	// A tar may end before its file does, and the end of an encrypted layer says whether it is what it was.
+	_, err = io.Copy(io.Discard, plain)
+	return err
 }
 
 // unpack returns a layer's tar.

@@ -45,8 +45,9 @@ type world struct {
 	toolKey  string   // signs the descriptors
 	deployer string
 	deploy   bundle.Deployment
-	model    []byte        // a model file, if it is not empty
-	root     bundle.Digest // its verity root, as its maker says
+	seal     func(layer []byte) (sealed []byte, annotations string) // if the layer is to be encrypted
+	model    []byte                                                 // a model file, if it is not empty
+	root     bundle.Digest                                          // its verity root, as its maker says
 
 	// After publish.
 	bundle, descriptors bundle.Digest
@@ -152,9 +153,14 @@ func (w *world) pushImage() bundle.OCIDescriptor {
 	_, err := z.Write(layer)
 	w.must(err)
 	w.must(z.Close())
-	l, c := w.pushBlob(zipped.Bytes()), w.pushBlob([]byte(w.config))
-	return w.pushManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
-		bundle.TypeOCIManifest, c.Digest, c.Size, layerGzip, l.Digest, l.Size))
+	content, mediaType, notes := zipped.Bytes(), layerGzip, ""
+	if w.seal != nil {
+		content, notes = w.seal(content)
+		mediaType += "+encrypted"
+	}
+	l, c := w.pushBlob(content), w.pushBlob([]byte(w.config))
+	return w.pushManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d%s}]}`,
+		bundle.TypeOCIManifest, c.Digest, c.Size, mediaType, l.Digest, l.Size, notes))
 }
 
 func (w *world) pushArtifact(artifactType, layerType string, layer []byte) bundle.OCIDescriptor {

@@ -65,7 +65,7 @@ type link struct{ client, server string }
 var links = []link{
 	{"pid1", "config"}, {"pid1", "signer"}, {"pid1", "log"}, {"pid1", "front"},
 	{"pid1", "gateway"}, {"pid1", "fetcher"}, {"pid1", "sandboxd"},
-	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"}, {"gateway", "signer"},
+	{"log", "signer"}, {"front", "signer"}, {"sandboxd", "signer"}, {"gateway", "signer"}, {"fetcher", "signer"},
 	{"gateway", "log"}, {"fetcher", "log"}, {"sandboxd", "log"}, {"front", "log"},
 	{"fetcher", "sandboxd"}, {"sandboxd", "gateway"}, {"front", "fetcher"}, {"front", "sandboxd"}, {"front", "gateway"},
 }

@@ -93,6 +93,9 @@ func (f *fetcher) start(_ context.Context, req fetcherStart, disk *os.File) (not
 		return nothing{}, err
 	}
 	cfg.Refused, cfg.OnDisk = revoked.check, f.onDisk
+	if cfg.Key, err = f.layerKeys(p.Document, req.Dial); err != nil {
+		return nothing{}, err
+	}
 	loader, err := agentloader.New(cfg)
 	if err != nil {
 		return nothing{}, err

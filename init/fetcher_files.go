@@ -6,6 +6,9 @@ import (
 
 	"omega/agentloader"
 	"omega/attest"
+	"omega/attest/kbs"
+	"omega/policy"
+	"omega/policy/gateway"
 )
 
 // onDisk asks sandboxd, which may look at disks, whether one holds a file.
@@ -26,6 +29,31 @@ func runFiles(a *agentloader.Admitted) []runFile {
 		out = append(out, own)
 	}
 	return out
+}
+
+// layerKeys asks the policy's key broker, with the signer's evidence, for the
+// keys of encrypted layers. Without a broker there are none.
+func (f *fetcher) layerKeys(d *policy.Document, dial map[string]string) (func(context.Context, string) ([]byte, error), error) {
+	if d.Broker == nil {
+		return nil, nil
+	}
+	signer, err := f.c.client("signer")
+	if err != nil {
+		return nil, err
+	}
+	roots, err := measuredRoots()
+	if err != nil {
+		return nil, err
+	}
+	client, err := kbs.New(d.Broker.URL, gateway.Transport(roots, dial, d.Broker.Private, d.Broker.Key), brokerAttester{signer})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, resource string) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, secretTime)
+		defer cancel()
+		return client.Get(ctx, resource)
+	}, nil
 }
 
 // keep notes what a started agent uses, until it has ended.

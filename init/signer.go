@@ -38,6 +38,7 @@ func runSigner(ctx context.Context, c *child) error {
 		},
 		"log":      {opSign: handle(s.sign)},
 		"front":    {opEvidence: s.evidence, opFrontKeys: handle(s.frontKeys), opCertificate: handle(s.certificate)},
+		"fetcher":  s.brokerHandlers(),
 		"gateway":  joined(s.brokerHandlers(), opInvocation, handle(s.invocation)),
 		"sandboxd": {opAdmit: handle(s.admit), opState: handle(s.state)},
 	})

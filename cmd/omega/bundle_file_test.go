@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"omega/agentloader/bundle"
+	"omega/agentloader/ocicrypt"
 	"omega/internal/verity"
 )
 
@@ -118,5 +119,50 @@ func TestALayoutHoldsEverythingThatAPlatformNeeds(t *testing.T) {
 	}
 	if code, _, words := p.omega("bundle", "layout", "--out", p.path("three.tar")); code != exitUsage || !strings.Contains(words, "one or more") {
 		t.Errorf("exit code %d: %s", code, words)
+	}
+}
+
+func TestAnImageIsPackedEncrypted(t *testing.T) {
+	p := newPacker(t)
+	p.write("kek", strings.Repeat("k", 32))
+	pack := func(more ...string) (int, string, string) {
+		return p.omega(append([]string{"bundle", "pack", "--manifest", p.path("agent.json"), "--image", p.path("root"), "--to", p.repo}, more...)...)
+	}
+	code, ref, words := pack("--encrypt", "kbs:///agents/layer/notes", "--encrypt-key", p.path("kek"))
+	if code != exitOK {
+		t.Fatal(words)
+	}
+	digest, err := bundle.ParseDigest(imageIn(t, p, ref))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := parseRepo(p.repo, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := remoteSource{repo}.Manifest(t.Context(), digest, bundle.MaxOCIManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := bundle.ParseOCIManifest(raw)
+	if err != nil || !strings.HasSuffix(m.Layers[0].MediaType, "+gzip+encrypted") {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	s, err := ocicrypt.Parse(m.Layers[0].Annotations)
+	if err != nil || s.KeyID != "kbs:///agents/layer/notes" {
+		t.Errorf("key %+v, %v", s, err)
+	}
+	if _, err := s.Unwrap([]byte(strings.Repeat("k", 32))); err != nil {
+		t.Error(err)
+	}
+	for name, args := range map[string][]string{
+		"no key":        {"--encrypt", "kbs:///agents/layer/notes"},
+		"no place":      {"--encrypt-key", p.path("kek")},
+		"another place": {"--encrypt", "https://example.com/key", "--encrypt-key", p.path("kek")},
+		"a short key":   {"--encrypt", "kbs:///agents/layer/notes", "--encrypt-key", p.path("tools.json")},
+	} {
+		if code, _, _ := pack(args...); code == exitOK {
+			t.Errorf("%s: packed", name)
+		}
 	}
 }

@@ -68,6 +68,8 @@ func runBundlePack(ctx context.Context, e *env, args []string) error {
 	manifest := fs.String("manifest", "", "agent.json; its image, and what it leaves out of its files, are filled in")
 	image := fs.String("image", "", "a folder that becomes the agent's root, or an OCI layout folder")
 	to := fs.String("to", "", "repository: HOST/NAME")
+	keyID := fs.String("encrypt", "", "encrypt the image: where the key broker keeps the key, kbs:///REPOSITORY/TYPE/TAG")
+	keyFile := fs.String("encrypt-key", "", "with --encrypt: the key, a file of 32 random bytes")
 	plain := fs.Bool("plain-http", false, "speak HTTP to a registry that is not on this machine")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -89,7 +91,11 @@ func runBundlePack(ctx context.Context, e *env, args []string) error {
 	}
 	p := e.progress("packing " + m.Name)
 	defer p.Done()
-	ref, err := packBundle(ctx, repo, m, *image)
+	seal, err := readSealing(*keyID, *keyFile)
+	if err != nil {
+		return err
+	}
+	ref, err := packSealed(ctx, repo, m, *image, seal)
 	if err != nil {
 		return err
 	}
@@ -99,7 +105,12 @@ func runBundlePack(ctx context.Context, e *env, args []string) error {
 
 // packBundle pushes an image and the agent manifest that names it, and returns the bundle.
 func packBundle(ctx context.Context, repo name.Repository, m bundle.Manifest, imageDir string) (bundleRef, error) {
-	img, err := pushImage(ctx, repo, imageDir)
+	return packSealed(ctx, repo, m, imageDir, nil)
+}
+
+// packSealed is packBundle for an image that is encrypted, if seal is not nil.
+func packSealed(ctx context.Context, repo name.Repository, m bundle.Manifest, imageDir string, seal *sealing) (bundleRef, error) {
+	img, err := pushImage(ctx, repo, imageDir, seal)
 	if err != nil {
 		return bundleRef{}, err
 	}
@@ -126,8 +137,11 @@ func packBundle(ctx context.Context, repo name.Repository, m bundle.Manifest, im
 }
 
 // pushImage pushes a folder as an image of one layer, or the image of an OCI layout as it is.
-func pushImage(ctx context.Context, repo name.Repository, dir string) (bundle.OCIDescriptor, error) {
+func pushImage(ctx context.Context, repo name.Repository, dir string, seal *sealing) (bundle.OCIDescriptor, error) {
 	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err == nil {
+		if seal != nil {
+			return bundle.OCIDescriptor{}, errors.New("an OCI layout is pushed as it is; encrypt it with skopeo, or give a folder")
+		}
 		img, err := layoutImage(dir)
 		if err != nil {
 			return bundle.OCIDescriptor{}, err
@@ -138,11 +152,15 @@ func pushImage(ctx context.Context, repo name.Repository, dir string) (bundle.OC
 	if err != nil {
 		return bundle.OCIDescriptor{}, err
 	}
+	layer, described, err := seal.apply(layer)
+	if err != nil {
+		return bundle.OCIDescriptor{}, err
+	}
 	raw, err := strictjson.Canonical(bundle.OCIManifest{
 		SchemaVersion: 2,
 		MediaType:     bundle.TypeOCIManifest,
 		Config:        bundle.OCIDescriptor{MediaType: typeImageConfig, Digest: bundle.DigestOf(config), Size: int64(len(config))},
-		Layers:        []bundle.OCIDescriptor{{MediaType: typeImageLayer, Digest: bundle.DigestOf(layer), Size: int64(len(layer))}},
+		Layers:        []bundle.OCIDescriptor{described},
 	})
 	if err != nil {
 		return bundle.OCIDescriptor{}, err

@@ -1,11 +1,24 @@
 package main
 
 import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"omega/agentloader/bundle"
+	"omega/agentloader/ocicrypt"
 	"omega/images"
 	"omega/internal/cache"
 	"omega/internal/skip"
@@ -34,7 +47,7 @@ func needForeign(t *testing.T, p *packer, name string) *foreign {
 	if err != nil {
 		skip.Missing(t, "%s is not there; `omega tools --tests` brings it: %v", name, err)
 	}
-	return &foreign{t, program, p.dir}
+	return &foreign{t: t, program: program, dir: p.dir}
 }
 
 // run returns what the program said and whether it was content.
@@ -160,6 +173,106 @@ func TestForeignToolsPushBundles(t *testing.T) {
 	if again != agent {
 		t.Errorf("from skopeo's layout comes %s, not %s", again, agent)
 	}
+}
+
+var foreignKey = bytes.Repeat([]byte{5}, 32)
+
+const foreignKeyID = "kbs:///agents/layer/notes"
+
+// TestLayersThatSkopeoEncryptedAreOpened lets skopeo encrypt for an RSA key, takes what it wrapped out of the JWE,
+// and wraps that as a key broker's. Cipher, options and annotations are skopeo's.
+func TestLayersThatSkopeoEncryptedAreOpened(t *testing.T) {
+	p := newPacker(t)
+	agent, _ := p.signedBundle()
+	skopeo, crane := needForeign(t, p, "skopeo"), needForeign(t, p, "crane")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("rsa.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	image := imageIn(t, p, agent)
+	skopeo.ok("--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false",
+		"--encryption-key", "jwe:"+p.path("rsa.pub"), "docker://"+p.repo+"@"+image, "docker://"+p.repo+":sealed")
+	layer := func(ref string) bundle.OCIDescriptor {
+		t.Helper()
+		m, err := bundle.ParseOCIManifest([]byte(crane.ok("manifest", "--insecure", ref)))
+		if err != nil || len(m.Layers) != 1 {
+			t.Fatalf("%s: %v, %+v", ref, err, m)
+		}
+		return m.Layers[0]
+	}
+	plain, sealed := layer(p.repo+"@"+image), layer(p.repo+":sealed")
+	if sealed.MediaType != plain.MediaType+ocicrypt.Suffix || sealed.Digest == plain.Digest {
+		t.Fatalf("skopeo encrypted nothing: %+v", sealed)
+	}
+	const jwe, provider = "org.opencontainers.image.enc.keys.jwe", "org.opencontainers.image.enc.keys.provider.attestation-agent"
+	note, err := ocicrypt.Wrap(openJWE(t, key, sealed.Annotations[jwe]), foreignKeyID, foreignKey, []byte("nonce of one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed.Annotations[provider] = base64.StdEncoding.EncodeToString(note)
+	s, err := ocicrypt.Parse(sealed.Annotations)
+	if err != nil || s.KeyID != foreignKeyID {
+		t.Fatalf("key %+v, %v", s, err)
+	}
+	u, err := s.Unwrap(foreignKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := u.Open(strings.NewReader(crane.ok("blob", "--insecure", p.repo+"@"+sealed.Digest.String())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); err != nil || bundle.DigestOf(b) != plain.Digest {
+		t.Errorf("%d bytes of another digest, %v", len(b), err)
+	}
+}
+
+// openJWE opens what skopeo wrapped to an RSA key: RSA-OAEP and A256GCM, in JSON (RFC 7516 section 7.2).
+func openJWE(t *testing.T, key *rsa.PrivateKey, note string) []byte {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w struct {
+		Protected string `json:"protected"`
+		Key       string `json:"encrypted_key"`
+		IV        string `json:"iv"`
+		Text      string `json:"ciphertext"`
+		Tag       string `json:"tag"`
+	}
+	if err := json.Unmarshal(raw, &w); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	decode := func(s string) []byte {
+		b, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	cek, err := rsa.DecryptOAEP(sha1.New(), nil, key, decode(w.Key), nil)
+	if err != nil {
+		t.Fatalf("%v: %s", err, decode(w.Protected))
+	}
+	block, err := aes.NewCipher(cek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := g.Open(nil, decode(w.IV), append(decode(w.Text), decode(w.Tag)...), []byte(w.Protected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // imageIn is the digest of a bundle's image.

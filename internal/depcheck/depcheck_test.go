@@ -32,6 +32,7 @@ var classes = map[string]class{
 	"attest/psp":               host,
 	"agentloader":              guest,
 	"agentloader/bundle":       both,
+	"agentloader/ocicrypt":     both,
 	"cmd/omega":                host,
 	"gpu":                      guest,
 	"gpu/evidence":             both,
