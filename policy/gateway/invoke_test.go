@@ -88,7 +88,7 @@ func keysOf(t *testing.T) (string, approvers) {
 }
 
 // askWorld is a gateway under askPolicy with agents that serve, by instance.
-func askWorld(t *testing.T, serve map[string]http.HandlerFunc) (*world, approvers) {
+func askWorld(t *testing.T, serve map[string]http.HandlerFunc, change ...func(*gateway.Config)) (*world, approvers) {
 	t.Helper()
 	dir, keys := keysOf(t)
 	out, err := compile.Compile([]byte(askPolicy), dir)
@@ -102,6 +102,9 @@ func askWorld(t *testing.T, serve map[string]http.HandlerFunc) (*world, approver
 	w := newWorld(t, func(w *world) {
 		w.cfg.Document, w.cfg.Decider, w.cfg.PolicyDigest, w.cfg.Boot = out.Document, d, out.Digest, [16]byte{7}
 		w.agent.Models, w.agent.Tools = nil, w.agent.Tools[:1]
+		for _, c := range change {
+			c(&w.cfg)
+		}
 	})
 	for instance, h := range serve {
 		name, _, _ := strings.Cut(instance, "-")
@@ -109,6 +112,8 @@ func askWorld(t *testing.T, serve map[string]http.HandlerFunc) (*world, approver
 	}
 	return w, keys
 }
+
+var errFull = errors.New("the disk is full")
 
 // inbound lets an agent serve as the shim does, and waits until it is reachable.
 func (w *world) inbound(agent gateway.Agent, h http.HandlerFunc) {
@@ -297,7 +302,7 @@ func TestWithoutTheLogNoRequestReachesAnAgentAndNoAnswerACaller(t *testing.T) {
 			}})
 			w.log.fail = func(e provenance.Entry) error {
 				if e.Kind == tt.kind && e.Action == tt.action {
-					return errors.New("the disk is full")
+					return errFull
 				}
 				return nil
 			}
