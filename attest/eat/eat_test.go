@@ -3,9 +3,11 @@ package eat
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,8 +114,39 @@ func lines(b []byte) string {
 	return out.String()
 }
 
-func TestATokenSaysWhatTheJSONSays(t *testing.T) {
+// crowd is evidence of a dozen agents that share their components.
+func crowd(t *testing.T) *attest.Evidence {
+	t.Helper()
 	e := evidence()
+	var set attest.AgentSet
+	for i := range byte(12) {
+		a := e.Agents[0]
+		a.Components = slices.Clone(a.Components)
+		a.Instance, a.Components[0].Salt = fmt.Sprint("alpha-", i), attest.Bytes16{i, 1}
+		a.Identity = attest.IdentityRoot(a.Components)
+		var err error
+		if set, err = set.With(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	view := attest.View{Visible: func(string) bool { return true }}
+	if err := view.Show(e, set); err != nil {
+		t.Fatal(err)
+	}
+	if e.Agents[11].Components[0].Known.IsZero() {
+		t.Fatal("nothing is shared")
+	}
+	return e
+}
+
+func TestATokenSaysWhatTheJSONSays(t *testing.T) {
+	for name, e := range map[string]*attest.Evidence{"one agent": evidence(), "agents that share": crowd(t)} {
+		t.Run(name, func(t *testing.T) { saysTheSame(t, e) })
+	}
+}
+
+func saysTheSame(t *testing.T, e *attest.Evidence) {
+	t.Helper()
 	text, err := e.Marshal()
 	if err != nil {
 		t.Fatal(err)
