@@ -249,7 +249,7 @@ func agree(t *testing.T, v any) {
 
 func TestValuesOfEveryKindAreWrittenAsTheReferenceDoes(t *testing.T) {
 	for _, v := range []any{
-		nil, true, 1, -1, 1.5, 1e21, 1e-9, 9007199254740993.0, -0.0, []any(nil), []any{}, map[string]any(nil), map[string]any{}, []string(nil), []string{"b", "a"},
+		nil, true, 1, -1, 1.5, 1e21, 1e-9, 9007199254740993.0, math.Copysign(0, -1), []any(nil), []any{}, map[string]any(nil), map[string]any{}, []string(nil), []string{"b", "a"},
 		json.RawMessage(nil), json.RawMessage(""), json.RawMessage("{}x"), json.Number("1.50"), uint64(1) << 63, int64(-1) << 53, []byte{1}, sample{Name: "\u2029"}, &sample{}, func() {},
 		map[string]string(nil), map[string]json.RawMessage(nil), []json.RawMessage(nil), map[string]int{"b": 1, "a": 2}, map[string]int(nil), map[string]float64{"b": 1.5, "a": -3, "c": math.Copysign(0, -1)}, math.NaN(), map[string]float64{"a": math.Inf(1)}, []any{func() {}}, map[string]any{"a": func() {}},
 		json.RawMessage(strings.Repeat("[", 20_000)), json.RawMessage(strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000)),
