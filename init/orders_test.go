@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,13 @@ func newOrderly(t *testing.T, l admitter) *orderly {
 		return stopReply{Found: !o.ended, State: "stopped", Code: 3}, nil
 	})})
 	return o
+}
+
+// seen is what was entered, run and stopped so far.
+func (o *orderly) seen() (entries []provenance.Entry, ran []string, stopped []stopRequest) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.entries), slices.Clone(o.ran), slices.Clone(o.stopped)
 }
 
 // answers is a loader that says what it is told to.
@@ -114,7 +122,7 @@ func TestOrdersAreCarriedOutAndEntered(t *testing.T) {
 		return reply
 	}
 	removal := removalOf(t, "notes-1")
-	for _, step := range []struct {
+	steps := []struct {
 		name  string
 		reply orderReply
 		code  string
@@ -127,9 +135,13 @@ func TestOrdersAreCarriedOutAndEntered(t *testing.T) {
 		{"a removal by somebody without the right", order(removal, "blue", "", "blue-1"), front.CodeNoSuchAgent, "refusal remove"},
 		{"a deployment where a removal is wanted", order([]byte("{}"), "duty", "notes-1", "notes"), front.CodeMalformed, "refusal remove"},
 		{"a removal", order(removal, "duty", "notes-1", "notes"), "", "removal remove"},
-	} {
-		e := o.entries[0]
-		o.entries = o.entries[1:]
+	}
+	entries, ran, stopped := o.seen()
+	if len(entries) != len(steps) || len(ran) != 1 || len(stopped) != 1 || stopped[0] != (stopRequest{"notes-1", 7 * time.Second}) {
+		t.Fatalf("%d entries of %d steps; ran %v, stopped %v", len(entries), len(steps), ran, stopped)
+	}
+	for i, step := range steps {
+		e := entries[i]
 		if step.reply.Code != step.code || step.reply.Done != (step.code == "") || step.code != "" && step.reply.Reason == "" {
 			t.Errorf("%s: %+v", step.name, step.reply)
 		}
@@ -140,13 +152,15 @@ func TestOrdersAreCarriedOutAndEntered(t *testing.T) {
 			t.Errorf("%s: the log does not say why", step.name)
 		}
 	}
-	if len(o.entries) > 0 || len(o.ran) != 1 || len(o.stopped) != 1 || o.stopped[0] != (stopRequest{"notes-1", 7 * time.Second}) {
-		t.Errorf("%d more entries; ran %v, stopped %v", len(o.entries), o.ran, o.stopped)
-	}
-	if reply := order(removalOf(t, "other"), "duty", "notes-1", "notes"); reply.Code != front.CodeMalformed || len(o.stopped) != 1 {
+	if reply := order(removalOf(t, "other"), "duty", "notes-1", "notes"); reply.Code != front.CodeMalformed {
 		t.Errorf("a removal of another instance than asked for: %+v", reply)
 	}
+	if _, _, stopped = o.seen(); len(stopped) != 1 {
+		t.Errorf("stopped %v", stopped)
+	}
+	o.mu.Lock()
 	o.ended = true
+	o.mu.Unlock()
 	if reply := order(removal, "duty", "", "notes"); reply.Done || reply.Code != front.CodeEnded {
 		t.Errorf("a removal of what has ended: %+v", reply)
 	}
@@ -161,8 +175,9 @@ func TestNothingIsStoppedThatTheLogDoesNotHave(t *testing.T) {
 	o.log = answering(t, opAppend, func(context.Context, appendRequest) (appendReply, error) {
 		return appendReply{}, errors.New("provenance log is full")
 	})
-	if _, err := o.order(t.Context(), orderRequest{Statement: removalOf(t, "notes-1"), Caller: "duty", Names: []string{"notes"}}); err == nil || len(o.stopped) > 0 {
-		t.Errorf("%v, stopped %v", err, o.stopped)
+	_, err := o.order(t.Context(), orderRequest{Statement: removalOf(t, "notes-1"), Caller: "duty", Names: []string{"notes"}})
+	if _, _, stopped := o.seen(); err == nil || len(stopped) > 0 {
+		t.Errorf("%v, stopped %v", err, stopped)
 	}
 }
 
