@@ -104,10 +104,15 @@ func verifySignature(s *Signature) (stated, error) {
 	if err != nil {
 		return stated{}, err
 	}
-	if !key.Signed(principalPayload, s.Payload, s.Sig) {
+	read := readStatement
+	switch {
+	case key.Signed(principalPayload, s.Payload, s.Sig):
+	case key.SignedBare(s.Payload, s.Sig): // cosign's older form
+		read = readSimpleSigning
+	default:
 		return stated{}, errors.New("the signature is not valid")
 	}
-	about, err := readStatement(s.Payload)
+	about, err := read(s.Payload)
 	if err != nil {
 		return stated{}, err
 	}

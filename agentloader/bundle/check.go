@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -212,10 +213,27 @@ func artifact(ctx context.Context, from Source, d Digest, artifactType, layerTyp
 	return from.Blob(ctx, layer, max)
 }
 
-// signatures are the sigstore bundles that refer to something.
+// signatures are the sigstore bundles that refer to something, and its signatures in cosign's older form.
 type signatures struct {
 	raw     [][]byte
+	legacy  []legacySignature
 	skipped error // why others could not be read
+}
+
+// verified goes through what each signature about digest says, if it is one by one of keys.
+func (s *signatures) verified(digest Digest, keys []Key) iter.Seq2[Signed, error] {
+	return func(yield func(Signed, error) bool) {
+		for _, raw := range s.raw {
+			if !yield(VerifyBundle(raw, digest, keys)) {
+				return
+			}
+		}
+		for _, l := range s.legacy {
+			if !yield(VerifyLegacy(l.payload, l.sig, digest, keys)) {
+				return
+			}
+		}
+	}
 }
 
 // maxReferrers bounds the work that a list of referrers can cause.
@@ -244,5 +262,6 @@ func readSignatures(ctx context.Context, from Source, d Digest) (signatures, err
 		}
 		out.raw = append(out.raw, raw)
 	}
-	return out, nil
+	out.readLegacy(ctx, from, d)
+	return out, ctx.Err()
 }

@@ -123,8 +123,7 @@ func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs s
 	}
 	var by []Signed
 	why := sigs.skipped
-	for _, raw := range sigs.raw {
-		s, err := VerifyBundle(raw, digest, p.keys)
+	for s, err := range sigs.verified(digest, p.keys) {
 		switch {
 		case err != nil:
 			why = errors.Join(why, err)
@@ -135,7 +134,7 @@ func (c *Checker) vouched(r Requirement, component string, digest Digest, sigs s
 		}
 	}
 	if len(by) < p.Threshold {
-		return nil, &unsigned{r, component, len(by), p.Threshold, len(sigs.raw), why}
+		return nil, &unsigned{r, component, len(by), p.Threshold, len(sigs.raw) + len(sigs.legacy), why}
 	}
 	return by, nil
 }

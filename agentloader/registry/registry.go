@@ -150,6 +150,18 @@ func (r *Repository) pull(ctx context.Context, path string, d bundle.OCIDescript
 	})
 }
 
+// Legacy returns what lies under the tag of d's signatures in cosign's older form, nil if nothing does. No
+// digest vouches for it: its signatures do.
+func (r *Repository) Legacy(ctx context.Context, d bundle.Digest) ([]byte, error) {
+	b := new(bytes.Buffer)
+	t := &transfer{path: "manifests/" + bundle.LegacyTag(d), size: -1, max: bundle.MaxOCIManifest, sink: func() (io.Writer, error) { b.Reset(); return b, nil }}
+	err := r.retry(ctx, t.path, func(ctx context.Context) error { return r.get(ctx, t) })
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return b.Bytes(), err
+}
+
 // Referrers lists the manifests that say they refer to d. The list is only a hint: read the manifests.
 func (r *Repository) Referrers(ctx context.Context, d bundle.Digest) ([]bundle.Digest, error) {
 	b := new(bytes.Buffer)

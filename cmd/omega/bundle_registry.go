@@ -82,6 +82,19 @@ func (s remoteSource) Referrers(ctx context.Context, d bundle.Digest) ([]bundle.
 	return out, nil
 }
 
+// Legacy returns what lies under the tag of d's signatures in cosign's older form, if anything does.
+func (s remoteSource) Legacy(ctx context.Context, d bundle.Digest) ([]byte, error) {
+	m, err := remote.Get(s.repo.Tag(bundle.LegacyTag(d)), remoteOptions(ctx)...)
+	var t *transport.Error
+	if errors.As(err, &t) && t.StatusCode == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, absent(err)
+	}
+	return m.Manifest, nil
+}
+
 // absent gives a registry's errors their exit code.
 func absent(err error) error {
 	var t *transport.Error

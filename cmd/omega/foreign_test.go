@@ -116,6 +116,37 @@ func TestCosignAndOmegaReadOneAnothersSignatures(t *testing.T) {
 	}
 }
 
+func TestCosignsOlderSignaturesCountIfTheySayAsWhom(t *testing.T) {
+	p := newPacker(t)
+	cosign := needForeign(t, p, "cosign")
+	agent, tools := p.pack()
+	p.sign("files", "tool", "files-co", tools)
+	for _, who := range []string{"author", "stranger"} {
+		cosign.ok("import-key-pair", "--key", p.path(who), "--output-key-prefix", who+"-cosign")
+	}
+	for _, tt := range []struct {
+		name, who string
+		notes     []string
+		ok        bool
+		says      string
+	}{
+		{"a stranger's", "stranger", []string{"-a", "role=author", "-a", "principal=acme"}, false, "no signature by a trusted key"},
+		{"without a role", "author", nil, false, ""},
+		{"in another role", "author", []string{"-a", "role=tool", "-a", "principal=acme"}, false, ""},
+		{"the author's", "author", []string{"-a", "role=author", "-a", "principal=acme"}, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := append([]string{"sign", "--key", tt.who + "-cosign.key", "--new-bundle-format=false", "--use-signing-config=false",
+				"--tlog-upload=false", "--allow-http-registry", "--yes"}, tt.notes...)
+			cosign.ok(append(args, agent)...)
+			said, ok := p.verifies(agent)
+			if ok != tt.ok || !strings.Contains(said, tt.says) {
+				t.Errorf("verified %v, want %v with %q: %s", ok, tt.ok, tt.says, said)
+			}
+		})
+	}
+}
+
 func TestForeignToolsCopyBundles(t *testing.T) {
 	from, to := newPacker(t), newPacker(t)
 	agent, tools := from.signedBundle()

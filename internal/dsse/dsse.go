@@ -4,6 +4,7 @@
 package dsse
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
@@ -102,6 +103,16 @@ func (k Key) Signed(payloadType string, payload, sig []byte) bool {
 		return false
 	}
 	sum := sha256.Sum256(PAE(payloadType, payload))
+	return ecdsa.VerifyASN1(k.pub, sum[:], sig)
+}
+
+// SignedBare reports whether sig is the key's signature over message as it is, without the envelope's
+// encoding. No envelope's signature is: its message begins with DSSE's own word.
+func (k Key) SignedBare(message, sig []byte) bool {
+	if k.pub == nil || bytes.HasPrefix(message, []byte("DSSEv1 ")) {
+		return false
+	}
+	sum := sha256.Sum256(message)
 	return ecdsa.VerifyASN1(k.pub, sum[:], sig)
 }
 
