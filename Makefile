@@ -8,7 +8,7 @@ OMEGA := bin/omega
 json := $(if $(JSON),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-images race image boot bench verify-reproducible tools lint fmt vuln clean omega
+.PHONY: help demo test crowd test-images race image boot bench verify-reproducible tools lint fmt vuln clean omega
 
 help: ## show this list
 	@echo 'make TARGET; YES=1 answers every question'
@@ -29,6 +29,10 @@ test-images: omega ## build the single and cloud images too and run their tests;
 	@$(OMEGA) build --profile single
 	@$(OMEGA) build --profile cloud
 	OMEGA_EVERY_IMAGE=1 go test -timeout 20m -run 'SingleFile|Cloud' ./images ./cmd/omega
+
+crowd: omega ## run N=200 agents beside hostile ones in one guest; takes long
+	@$(OMEGA) tools --tests
+	OMEGA_CROWD=$(or $(N),200) go test -timeout 120m -count=1 -v -run VMAgentsServeBeside ./cmd/omega
 
 race: ## run the tests again under the race detector, without virtual machines
 	OMEGA_SKIP_VM=1 CGO_ENABLED=1 go test -race -timeout 20m ./...
