@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -169,28 +167,17 @@ func (w *crowd) boot(t *testing.T, ref bundleRef) {
 	}
 }
 
-// deploy has the crowd started over the network, a few at a time.
+// deploy has the crowd started over the network, one after the other.
 func (w *crowd) deploy(t *testing.T, ref bundleRef, n int) {
 	t.Helper()
-	var all sync.WaitGroup
-	slots := make(chan struct{}, 3)
-	errs := make([]error, n)
 	for i := range n {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			args := w.verifying("deploy", "--bundle", ref.String(), "--instance", fmt.Sprintf("stay-%d", i),
-				"--serial", strconv.FormatInt(time.Now().UnixMicro(), 10), "--key", w.keys.path("deployer.pem"))
-			var said bytes.Buffer
-			e := &env{Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said}
-			if err := runDeploy(t.Context(), e, args[1:]); err != nil {
-				errs[i] = fmt.Errorf("stay-%d: %w: %s", i, err, &said)
-			}
-		})
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
+		args := w.verifying("deploy", "--bundle", ref.String(), "--instance", fmt.Sprintf("stay-%d", i),
+			"--serial", strconv.FormatInt(time.Now().UnixMicro(), 10), "--key", w.keys.path("deployer.pem"))
+		var said bytes.Buffer
+		e := &env{Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said}
+		if err := runDeploy(t.Context(), e, args[1:]); err != nil {
+			t.Fatalf("stay-%d: %v: %s", i, err, &said)
+		}
 	}
 }
 
