@@ -125,7 +125,8 @@ func (f *Front) invoke(w http.ResponseWriter, r *http.Request, who Who, t *turns
 	// An agent may think for longer than other requests take.
 	c := http.NewResponseController(w)
 	_, _ = c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Now().Add(invocationTime+requestTimeout)) // a connection without deadlines has none to move
-	ctx, cancel := context.WithTimeout(r.Context(), invocationTime)
+	// Whoever hangs up keeps the turn until the agent is done: it works on.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), invocationTime)
 	defer cancel()
 	a, err := f.Invoke(ctx, inv)
 	if err != nil {
