@@ -174,19 +174,19 @@ func (q *question) answer(boot attest.Bytes16) (*policy.Approval, error) {
 func (q *question) principal(keys []*ecdsa.PrivateKey) (string, error) {
 	var names []string
 	for _, a := range q.Approvers {
-		mine := 0
+		mine := map[string]bool{}
 		for _, k := range keys {
 			if der, err := x509.MarshalPKIXPublicKey(k.Public()); err == nil {
 				sum := sha256.Sum256(der)
-				if slices.Contains(a.Keys, hex.EncodeToString(sum[:])) {
-					mine++
+				if id := hex.EncodeToString(sum[:]); slices.Contains(a.Keys, id) {
+					mine[id] = true
 				}
 			}
 		}
-		if mine >= a.Threshold {
+		if len(mine) >= a.Threshold {
 			return a.Name, nil
 		}
-		names = append(names, fmt.Sprintf("%s (%d of %d keys given)", a.Name, mine, a.Threshold))
+		names = append(names, fmt.Sprintf("%s (%d of %d keys given)", a.Name, len(mine), a.Threshold))
 	}
 	return "", exit(exitMismatch, fmt.Errorf("no key of who can answer this: %s; next: give --key as often as is needed", strings.Join(names, ", ")))
 }
