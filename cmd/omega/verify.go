@@ -2,23 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"omega/attest"
 	"omega/attest/collateral"
-	"omega/attest/psp"
 	"omega/attest/snp"
 	"omega/attest/verifier"
 )
@@ -220,114 +213,6 @@ func verifyParams(o verifyOptions) (*releaseManifest, *verifier.Params, error) {
 	}
 	p.Revoked, err = o.revocations(p.Policy)
 	return m, p, err
-}
-
-// getEvidence reads evidence from where it is, and sets the nonce and TLS key
-// that it must be bound to. Where the platform was refused before it could be
-// asked, that is the outcome beside the error.
-func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Params) ([]byte, *verification, error) {
-	if strings.HasPrefix(o.Source, "https://") {
-		if o.Nonce != "" {
-			return nil, nil, errors.New("--nonce is for files; a platform is asked with a fresh one")
-		}
-		if _, err := rand.Read(p.Nonce[:]); err != nil {
-			return nil, nil, err
-		}
-		return o.ask(ctx, e, p)
-	}
-	if strings.Contains(o.Source, "://") {
-		return nil, nil, fmt.Errorf("%s: want an https URL or a file", o.Source)
-	}
-	nonce, err := hex.DecodeString(o.Nonce)
-	if err != nil || len(nonce) != len(p.Nonce) {
-		return nil, nil, errors.New("an evidence file needs --nonce, the 64 hex digits that were asked with")
-	}
-	copy(p.Nonce[:], nonce)
-	raw, err := readBounded(o.Source, attest.MaxEvidence)
-	return raw, nil, err
-}
-
-// ask asks a platform as the caller that the options name. A token is for a
-// platform that was verified: one that is remembered, or else it is verified
-// first, as anybody may.
-func (o *verifyOptions) ask(ctx context.Context, e *env, p *verifier.Params) ([]byte, *verification, error) {
-	by, err := o.caller()
-	if err != nil {
-		return nil, nil, err
-	}
-	if by.token != "" && p.Known != nil {
-		by.key = (*[32]byte)(&p.Known.Boot.TLSKey)
-		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
-		if !errors.Is(err, errOtherKey) { // else it was started anew
-			p.TLSKey = key
-			return raw, nil, err
-		}
-		p.Known = nil
-	}
-	if by.token != "" {
-		first := *o
-		first.Token, first.Have, first.Instance, first.Open, first.invocationOptions = "", "", "", "", invocationOptions{}
-		v, err := verifyPlatform(ctx, e, first)
-		if err != nil {
-			return nil, v, err
-		}
-		by.key = (*[32]byte)(&v.Evidence.Boot.TLSKey)
-	}
-	raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
-	p.TLSKey = key
-	return raw, nil, err
-}
-
-// readEmulatedRoot reads the root of an emulated PSP by name.
-func readEmulatedRoot(path string) (*x509.Certificate, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, psp.ARKFile)
-	}
-	return readCertificate(path)
-}
-
-func readCertificate(path string) (*x509.Certificate, error) {
-	b, err := readBounded(path, 64<<10)
-	if err != nil {
-		return nil, err
-	}
-	c, err := snp.ParseCertificate(b)
-	if err != nil {
-		return nil, exit(exitSignature, fmt.Errorf("%s: %w; next: %s", path, err, certificateStep))
-	}
-	return c, nil
-}
-
-// certificateStep is what can be done about a file that is no certificate.
-const certificateStep = "give a certificate in DER, or in PEM with nothing around it, as it was downloaded"
-
-// readCertificates reads one certificate or, in PEM, several.
-func readCertificates(path string) ([]*x509.Certificate, error) {
-	b, err := readBounded(path, 64<<10)
-	if err != nil {
-		return nil, err
-	}
-	c, err := snp.ParseCertificates(b)
-	if err != nil {
-		return nil, exit(exitSignature, fmt.Errorf("%s: %w; next: %s", path, err, certificateStep))
-	}
-	return c, nil
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
-	}
-	return b, nil
 }
 
 // verifyExit gives a refusal its exit code.

@@ -3,16 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"omega/attest"
+	"omega/attest/verifier"
 )
 
 // askTimeout is how long a platform may take to answer with evidence.
@@ -119,4 +123,60 @@ func askRefusal(resp *http.Response, host string, ask attest.Request) error {
 	default:
 		return fmt.Errorf("asking for evidence: %s answered %s; next: see that the address is that of a platform of Omega's", host, resp.Status)
 	}
+}
+
+// getEvidence reads evidence from where it is, and sets the nonce and TLS key
+// that it must be bound to. Where the platform was refused before it could be
+// asked, that is the outcome beside the error.
+func getEvidence(ctx context.Context, e *env, o verifyOptions, p *verifier.Params) ([]byte, *verification, error) {
+	if strings.HasPrefix(o.Source, "https://") {
+		if o.Nonce != "" {
+			return nil, nil, errors.New("--nonce is for files; a platform is asked with a fresh one")
+		}
+		if _, err := rand.Read(p.Nonce[:]); err != nil {
+			return nil, nil, err
+		}
+		return o.ask(ctx, e, p)
+	}
+	if strings.Contains(o.Source, "://") {
+		return nil, nil, fmt.Errorf("%s: want an https URL or a file", o.Source)
+	}
+	nonce, err := hex.DecodeString(o.Nonce)
+	if err != nil || len(nonce) != len(p.Nonce) {
+		return nil, nil, errors.New("an evidence file needs --nonce, the 64 hex digits that were asked with")
+	}
+	copy(p.Nonce[:], nonce)
+	raw, err := readBounded(o.Source, attest.MaxEvidence)
+	return raw, nil, err
+}
+
+// ask asks a platform as the caller that the options name. A token is for a
+// platform that was verified: one that is remembered, or else it is verified
+// first, as anybody may.
+func (o *verifyOptions) ask(ctx context.Context, e *env, p *verifier.Params) ([]byte, *verification, error) {
+	by, err := o.caller()
+	if err != nil {
+		return nil, nil, err
+	}
+	if by.token != "" && p.Known != nil {
+		by.key = (*[32]byte)(&p.Known.Boot.TLSKey)
+		raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
+		if !errors.Is(err, errOtherKey) { // else it was started anew
+			p.TLSKey = key
+			return raw, nil, err
+		}
+		p.Known = nil
+	}
+	if by.token != "" {
+		first := *o
+		first.Token, first.Have, first.Instance, first.Open, first.invocationOptions = "", "", "", "", invocationOptions{}
+		v, err := verifyPlatform(ctx, e, first)
+		if err != nil {
+			return nil, v, err
+		}
+		by.key = (*[32]byte)(&v.Evidence.Boot.TLSKey)
+	}
+	raw, key, err := askPlatform(ctx, e, o.Source, o.request(p), by)
+	p.TLSKey = key
+	return raw, nil, err
 }
