@@ -13,7 +13,7 @@ import (
 )
 
 // bundleUsage is the one line of `omega bundle`'s arguments.
-const bundleUsage = "key --out F | descriptors --file F --to REPO | model|adapter|data --file F --name N [--base DIGEST] --to REPO | disk --file F --out F | pack --manifest F --image DIR --to REPO | sign --key F --role R --principal P REF | verify --policy F REF | inspect REF | layout --out F REF … | deployment|removal --key F --instance I --audience A --serial N REF"
+const bundleUsage = "key --out F | descriptors --file F --to REPO | model|adapter|data --file F --name N [--base DIGEST] --to REPO | disk --file F --out F | pack --manifest F --image DIR --to REPO | sign --key F --role R --principal P REF | verify --policy F REF | inspect REF | layout --out F REF … | schema | deployment|removal --key F --instance I --audience A --serial N REF"
 
 // runBundle is `omega bundle`: makes, signs and checks agent bundles in an OCI registry.
 func runBundle(ctx context.Context, e *env, args []string) error {
@@ -32,6 +32,7 @@ func runBundle(ctx context.Context, e *env, args []string) error {
 		{"verify", runBundleVerify},
 		{"inspect", runBundleInspect},
 		{"layout", runBundleLayout},
+		{"schema", runBundleSchema},
 		{"deployment", runBundleOrder("deployment", order.deployment)},
 		{"removal", runBundleOrder("removal", order.removal)},
 	}
