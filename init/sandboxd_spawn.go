@@ -194,11 +194,19 @@ func (o *offered) retired() bool {
 func (s *sandboxd) outlive(life context.Context, from *offer, row *offered, box *sandbox.Sandbox) {
 	_, code, lines := s.collect(life, row.agent, box)
 	s.roster.paused(row.member, code, lines)
+	s.roster.waits(row.member)
 	from.mu.Lock()
 	if row.box == box {
 		row.box = nil
 	}
 	from.mu.Unlock()
+}
+
+// waits notes that an instance will run again when it is wanted.
+func (r *roster) waits(m *member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.State, m.Since = attest.AgentAdmitted, time.Now().UTC()
 }
 
 // retire makes the end of an instance known, once it was told to stop and has.

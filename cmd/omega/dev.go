@@ -279,7 +279,7 @@ func (d *devRun) remove(ctx context.Context, p *platformClient, instance string)
 		return err
 	}
 	for _, a := range list {
-		if a.Instance != instance || a.State != attest.AgentRunning {
+		if a.Instance != instance || a.State != attest.AgentRunning && a.State != attest.AgentAdmitted {
 			continue
 		}
 		digest, err := bundle.ParseDigest(a.Bundle)

@@ -42,6 +42,7 @@ type place struct {
 	session  [32]byte // whose it is; zero: nobody's
 	users    int
 	used     time.Time
+	before   *place        // whose sandbox has to end first
 	ready    chan struct{} // closed when the sandbox stands, or cannot
 	door     *door
 	err      error
@@ -122,6 +123,10 @@ func (g *Gateway) begin(ctx context.Context, name string, p *place) {
 	defer cancel()
 	before := g.doors.of(p.instance)
 	g.forget(p.instance)
+	if p.before != nil {
+		g.places.forget(p.before, g.cfg.Starter)
+		p.before = nil
+	}
 	if p.err = g.cfg.Starter.Start(ctx, p.offer, p.instance); p.err != nil {
 		g.places.forget(p, nil)
 		return
@@ -165,7 +170,8 @@ func (s *places) take(now time.Time, name, offer string, key [32]byte) (p *place
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var free *place
-	for _, q := range s.of[name] {
+	at := len(s.of[name])
+	for i, q := range s.of[name] {
 		switch {
 		case q.session == key:
 			q.users++
@@ -173,28 +179,22 @@ func (s *places) take(now time.Time, name, offer string, key [32]byte) (p *place
 			return q, false, nil
 		case q.users > 0 || q.session != [32]byte{} && now.Sub(q.used).Abs() < cleanIdle:
 		case free == nil || q.used.Before(free.used):
-			free = q
+			free, at = q, i
 		}
 	}
 	if free == nil {
 		if len(s.of[name]) >= maxClean {
 			return nil, false, errNoPlace
 		}
-		free = &place{}
 		if s.of == nil {
 			s.of = map[string][]*place{}
 		}
-		s.of[name] = append(s.of[name], free)
-		free.instance = instanceOf(offer, "s"+strconv.Itoa(len(s.of[name])))
+		s.of[name] = append(s.of[name], nil)
 	}
-	// Whoever waits for the one before keeps what it waits for.
-	next := &place{instance: free.instance, offer: offer, session: key, users: 1, used: now, ready: make(chan struct{})}
-	for i, q := range s.of[name] {
-		if q == free {
-			s.of[name][i] = next
-		}
-	}
-	return next, true, nil
+	// The sandbox is named for what is deployed now, which may be another bundle than the one before.
+	s.of[name][at] = &place{instance: instanceOf(offer, "s"+strconv.Itoa(at+1)), offer: offer, session: key, users: 1, used: now,
+		before: free, ready: make(chan struct{})}
+	return s.of[name][at], true, nil
 }
 
 // leave ends one use of a place.

@@ -58,6 +58,9 @@ func (h *hotel) Start(_ context.Context, offer, instance string) error {
 	if h.fails != nil {
 		return h.fails
 	}
+	if h.closing[instance] != nil {
+		return errors.New("the one before still runs")
+	}
 	h.began = append(h.began, instance)
 	number := len(h.began)
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -96,6 +99,7 @@ func (h *hotel) Start(_ context.Context, offer, instance string) error {
 func (h *hotel) Stop(_, instance string) {
 	h.mu.Lock()
 	stop := h.closing[instance]
+	delete(h.closing, instance)
 	h.ended = append(h.ended, instance)
 	h.mu.Unlock()
 	if stop != nil {
@@ -214,6 +218,19 @@ func TestASessionsPlaceKnowsNothingOfTheOneBefore(t *testing.T) {
 	got, err := w.gw.Ask(t.Context(), gateway.Invocation{Agent: "desk", Session: "one more", Callers: []string{"al"}, Input: []byte("y")})
 	if err != nil || strings.Contains(string(got.Output), "told a") {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestAnotherDeploymentHasSandboxesOfItsOwn(t *testing.T) {
+	w, h := cleanWorld(t)
+	w.say("al", "one", "a")
+	w.say("al", "", "b")
+	w.gw.Offer("desk", "desk-2")
+	if got := w.say("al", "one", "c"); got != "sandbox 1 was told a, c" {
+		t.Errorf("a session that began before: %q", got)
+	}
+	if got := w.say("al", "two", "d"); got != "sandbox 3 was told d" || h.began[2] != "desk-2.s2" {
+		t.Errorf("%q, started %q", got, h.began)
 	}
 }
 
