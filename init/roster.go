@@ -28,10 +28,11 @@ type box interface {
 type member struct {
 	agentStatus
 	identity attest.Bytes32
-	box      box           // nil while none runs
-	last     []string      // what it wrote before its last end
-	stop     chan struct{} // closed when it is told to stop
-	ended    chan struct{} // closed when it will not run again
+	box      box                  // nil while none runs
+	last     []string             // what it wrote before its last end
+	stop     chan struct{}        // closed when it is told to stop
+	ended    chan struct{}        // closed when it will not run again
+	readers  map[string]time.Time // callers, and since when the log has that they read its lines
 }
 
 // add takes in an agent that was admitted.
@@ -162,4 +163,26 @@ func (r *roster) end(ctx context.Context, instance string, grace time.Duration) 
 		out.Code = *m.ExitCode
 	}
 	return out, nil
+}
+
+// readingEvery is how long one entry stands for all that a caller reads of an
+// agent: who follows its lines must not fill the log with that.
+const readingEvery = time.Minute
+
+// unread reports whether the log has yet to say that the caller reads.
+func (r *roster) unread(m *member, caller string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := m.readers[caller]
+	return !ok || now.Sub(at) >= readingEvery || now.Before(at)
+}
+
+// read notes that the log says so.
+func (r *roster) read(m *member, caller string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.readers == nil {
+		m.readers = map[string]time.Time{}
+	}
+	m.readers[caller] = now // the policy names a bounded number of callers
 }

@@ -134,8 +134,16 @@ func TestWhoReadsAnAgentsOutputIsInTheLogBefore(t *testing.T) {
 	if reply, err := s.output(t.Context(), ask); err != nil || reply.Found || reply.Lines != nil {
 		t.Errorf("another's agent: %+v, %v", reply, err)
 	}
-	full.Store(true)
+	entry.Store(nil)
 	ask.Names = []string{"red"}
+	if reply, err := s.output(t.Context(), ask); err != nil || !reply.Found || entry.Load() != nil {
+		t.Errorf("soon after: %+v, %v, entry %+v", reply, err, entry.Load())
+	}
+	if now := time.Now(); s.roster.unread(m, "duty", now) || !s.roster.unread(m, "duty", now.Add(readingEvery)) || !s.roster.unread(m, "duty", now.Add(-time.Hour)) {
+		t.Error("an entry holds for another time than a minute")
+	}
+	full.Store(true)
+	ask.Caller = "somebody else"
 	if reply, err := s.output(t.Context(), ask); err == nil || reply.Lines != nil {
 		t.Errorf("without an entry: %+v, %v", reply, err)
 	}

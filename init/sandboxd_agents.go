@@ -18,19 +18,23 @@ func (s *sandboxd) agents(_ context.Context, req agentsRequest) (agentsReply, er
 	return agentsReply{Agents: s.roster.list(req.Names)}, nil
 }
 
-// output hands out an agent's last lines, once the log has who asked for them.
+// output hands out an agent's last lines, once the log has who asked for them. An
+// entry holds for a minute, for who goes on asking.
 func (s *sandboxd) output(ctx context.Context, req outputRequest) (outputReply, error) {
 	m, lines := s.roster.find(req.Instance, req.Names)
 	if m == nil {
 		return outputReply{}, nil
 	}
-	result, err := json.Marshal(map[string]any{"caller": req.Caller, "lines": len(lines)})
-	if err != nil {
-		return outputReply{}, err
-	}
-	e := provenance.Entry{Kind: provenance.KindReading, Agent: m.Instance, Identity: m.identity, Action: "output", Decision: provenance.Permit, Result: result}
-	if err := s.record(ctx, e); err != nil {
-		return outputReply{}, err
+	if now := time.Now(); s.roster.unread(m, req.Caller, now) {
+		result, err := json.Marshal(map[string]any{"caller": req.Caller, "lines": len(lines)})
+		if err != nil {
+			return outputReply{}, err
+		}
+		e := provenance.Entry{Kind: provenance.KindReading, Agent: m.Instance, Identity: m.identity, Action: "output", Decision: provenance.Permit, Result: result}
+		if err := s.record(ctx, e); err != nil {
+			return outputReply{}, err
+		}
+		s.roster.read(m, req.Caller, now)
 	}
 	return outputReply{Found: true, Lines: lines}, nil
 }

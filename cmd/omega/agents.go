@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,7 +19,7 @@ import (
 )
 
 // agentsUsage is the one line of `omega agents`' arguments.
-const agentsUsage = "URL [--once] [--json] [--output INSTANCE] and the flags of verify"
+const agentsUsage = "URL [--once] [--json] [--output INSTANCE [--follow]] and the flags of verify"
 
 // agentsEvery is how often the live table is drawn.
 const agentsEvery = time.Second
@@ -42,9 +44,13 @@ func runAgents(ctx context.Context, e *env, args []string) error {
 	asJSON := fs.Bool("json", false, "print JSON, once")
 	once := fs.Bool("once", false, "print the table once, also on a terminal")
 	output := fs.String("output", "", "print what this `instance` wrote last, if the platform's policy lets you read it")
+	follow := fs.Bool("follow", false, "with --output: go on with what it writes from now on")
 	rest, err := parseMixed(fs, args)
 	if err != nil {
 		return err
+	}
+	if *follow && (*output == "" || *asJSON) {
+		return errors.New("omega agents: --follow goes with --output and without --json")
 	}
 	if len(rest) != 1 {
 		return fmt.Errorf("omega agents: want %s", agentsUsage)
@@ -59,6 +65,8 @@ func runAgents(ctx context.Context, e *env, args []string) error {
 	}
 	defer p.close()
 	switch {
+	case *follow:
+		return followOutput(ctx, e.Stdout, p, *output)
 	case *output != "":
 		return printOutput(ctx, e.Stdout, p, *output, *asJSON)
 	case !*asJSON && !*once && toTerminal(e.Stdout):
@@ -85,19 +93,63 @@ func listAgents(ctx context.Context, p *platformClient) ([]platformAgent, error)
 	return out.Agents, err
 }
 
+// agentOutput is what an agent wrote last.
+type agentOutput struct {
+	Instance string   `json:"instance"`
+	Lines    []string `json:"lines"`
+}
+
+func readOutput(ctx context.Context, p *platformClient, instance string) (*agentOutput, error) {
+	out := &agentOutput{}
+	return out, p.get(ctx, agentsPath+"/"+instance+"/output", out)
+}
+
 // printOutput prints the last lines of one agent.
 func printOutput(ctx context.Context, w io.Writer, p *platformClient, instance string, asJSON bool) error {
-	var out struct {
-		Instance string   `json:"instance"`
-		Lines    []string `json:"lines"`
-	}
-	if err := p.get(ctx, agentsPath+"/"+instance+"/output", &out); err != nil {
+	out, err := readOutput(ctx, p, instance)
+	if err != nil {
 		return err
 	}
 	if asJSON {
 		return json.NewEncoder(w).Encode(out)
 	}
-	for _, line := range out.Lines {
+	return printHarmless(w, out.Lines)
+}
+
+// followOutput prints an agent's lines as they come, until ctx ends.
+func followOutput(ctx context.Context, w io.Writer, p *platformClient, instance string) error {
+	var seen []string
+	for {
+		out, err := readOutput(ctx, p, instance)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := printHarmless(w, newLines(seen, out.Lines)); err != nil {
+			return err
+		}
+		seen = out.Lines
+		if !sleepFor(ctx, agentsEvery) {
+			return nil
+		}
+	}
+}
+
+// newLines are those of now that come after what was seen: the end of the one
+// is the beginning of the other.
+func newLines(seen, now []string) []string {
+	for n := min(len(seen), len(now)); n > 0; n-- {
+		if slices.Equal(seen[len(seen)-n:], now[:n]) {
+			return now[n:]
+		}
+	}
+	return now
+}
+
+func printHarmless(w io.Writer, lines []string) error {
+	for _, line := range lines {
 		if _, err := fmt.Fprintln(w, harmless(line)); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -247,6 +248,31 @@ func TestAgentsAreShownAsATable(t *testing.T) {
 	}
 	if code, _, _ = omega(t, append([]string{"agents", p.URL, "--output", "../x"}, good...)...); code != exitUsage {
 		t.Errorf("an instance that leads elsewhere: exit %d", code)
+	}
+}
+
+func TestAnAgentsLinesAreFollowed(t *testing.T) {
+	for _, tt := range []struct{ seen, now, want string }{
+		{"", "", ""}, {"", "a b", "a b"}, {"a b", "a b", ""}, {"a b", "a b c", "c"}, {"a b c", "b c d e", "d e"},
+		{"a b", "c d", "c d"}, {"a a", "a a a", "a"}, {"a b", "", ""},
+	} {
+		if got := newLines(strings.Fields(tt.seen), strings.Fields(tt.now)); strings.Join(got, " ") != tt.want {
+			t.Errorf("after %q, %q: %q, want %q", tt.seen, tt.now, got, tt.want)
+		}
+	}
+	p, api, good := served(t)
+	api.lines = []string{"one"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &trigger{words: "one\n", then: cancel}
+	e := &env{Stdin: strings.NewReader(""), Stdout: out, Stderr: io.Discard}
+	if code := e.main(ctx, append([]string{"agents", p.URL, "--output", "notes-1", "--follow"}, good...)); code != exitOK || out.String() != "one\n" {
+		t.Errorf("exit %d: %q", code, out)
+	}
+	for _, args := range [][]string{{"--follow"}, {"--follow", "--output", "notes-1", "--json"}} {
+		if code, _, _ := omega(t, append(append([]string{"agents", p.URL}, args...), good...)...); code != exitUsage {
+			t.Errorf("%v: exit %d", args, code)
+		}
 	}
 }
 
