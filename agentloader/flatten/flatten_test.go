@@ -243,6 +243,8 @@ func TestHostileEntriesAreRefused(t *testing.T) {
 		{"name that is not UTF-8", entries(file("a\xff", "")), ErrEntry},
 		{"empty symlink", entries(link("a", "")), ErrEntry},
 		{"10 GB of zeros", []io.Reader{huge()}, ErrSize},
+		{"10 GB in a sparse file", []io.Reader{sparse(10 << 30)}, ErrSize},
+		{"a sparse file that ends before its map", []io.Reader{sparse(1)}, tar.ErrHeader},
 		{"many entries", entries(many...), ErrSize},
 		{"many directories in a few names", entries(implied...), ErrSize},
 		{"long names", entries(long...), ErrSize},
@@ -258,6 +260,30 @@ func TestHostileEntriesAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sparse is a layer of one file in GNU's sparse form that has no bytes and says that it is size long.
+func sparse(size int64) io.Reader {
+	b := make([]byte, 3*512)
+	octal := func(at, width int, n int64) { copy(b[at:at+width], fmt.Sprintf("%0*o\x00", width-1, n)) }
+	copy(b, "hole")
+	octal(100, 8, 0o644)
+	octal(108, 8, 0)
+	octal(116, 8, 0)
+	octal(124, 12, 0) // bytes that are there
+	octal(136, 12, 0)
+	b[156] = tar.TypeGNUSparse
+	copy(b[257:], "ustar  \x00")
+	octal(386, 12, 10<<30) // the map's only entry: nothing, at the end of 10 GB
+	octal(398, 12, 0)
+	octal(483, 12, size)
+	copy(b[148:156], "        ")
+	sum := int64(0)
+	for _, c := range b[:512] {
+		sum += int64(c)
+	}
+	copy(b[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	return bytes.NewReader(b)
 }
 
 func TestLimitsCoverAllLayersTogether(t *testing.T) {
