@@ -128,4 +128,3 @@ var manifestFacts = map[string]map[string]any{
 	"Serve.port":          {"minimum": 1024, "maximum": 65535},
 	"MCPServer.transport": {"const": bundle.TransportStdio},
 }
-
