@@ -79,7 +79,6 @@ func (a *appraisal) hash() []hashed {
 		h.unsent, h.ids = len(a.sent.Agents[i].Components) == 0, a.partIDs[i]
 		h.unseen = !g.Hidden.IsZero() || h.shown < len(h.ids)
 	}
-	a.voucher.Ahead(a.ids.parts())
 	const few = 32 // agents: a goroutine costs as much as the hashes of one
 	share.Each(len(out), few, func(i int) {
 		g, h := &a.e.Agents[i], &out[i]

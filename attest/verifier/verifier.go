@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"omega/attest"
@@ -95,7 +96,10 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	p = p.effective()
 	a := &appraisal{p: p, sent: e, ids: ids{}, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
 	a.e, a.partIDs = p.Known.fill(e, a.ids)
-	if err := a.authenticate(); err != nil {
+	var ahead sync.WaitGroup
+	ahead.Go(func() { a.voucher.Ahead(a.ids.parts()) }) // agents asks for them
+	err := a.authenticate()
+	if ahead.Wait(); err != nil {
 		c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
 		if r := new(snp.Refusal); errors.As(err, &r) {
 			c.Words, c.Expected, c.Found = r.Words, r.Expected, r.Found
