@@ -90,7 +90,7 @@ func (a *appraisal) hash() []hashed {
 		commitments := append(room[:0], h.ids...)
 		for n := range commitments {
 			if commitments[n] = g.Components[n].Hidden; commitments[n].IsZero() {
-				commitments[n] = attest.Commitment(h.ids[n], g.Components[n].Salt)
+				commitments[n] = attest.Commitment(h.ids[n], a.sent.Agents[i].Components[n].Salt)
 			}
 		}
 		h.identity = attest.RootOfCommitments(commitments)

@@ -56,17 +56,16 @@ func same(a, b *attest.Component) bool {
 // an agent before shows it. It proves nothing: Appraise checks that what is
 // filled in is what the evidence names. A nil Known knows nothing.
 func (k *Known) Fill(e *attest.Evidence) *attest.Evidence {
-	filled, _ := k.fill(e, ids{})
+	filled, _ := k.fill(e, filling{seen: ids{}})
 	return filled
 }
 
 // fill is Fill with the IDs of the components of each agent.
-func (k *Known) fill(e *attest.Evidence, seen ids) (*attest.Evidence, [][]attest.Bytes32) {
+func (k *Known) fill(e *attest.Evidence, f filling) (*attest.Evidence, [][]attest.Bytes32) {
 	leans := k != nil && e.Remembered() && e.Platform == attest.Bytes32(k.Boot.Digest())
 	out := *e
 	out.Agents = make([]attest.Agent, len(e.Agents))
-	n := components(e)
-	f := filling{seen: seen, shown: map[attest.Bytes32]*attest.Component{}, room: make([]attest.Component, 0, n), ids: make([]attest.Bytes32, 0, n)}
+	f.shown, f.ids = map[attest.Bytes32]*attest.Component{}, make([]attest.Bytes32, 0, components(e))
 	each := make([][]attest.Bytes32, len(e.Agents))
 	if leans {
 		out.Boot, f.known = k.Boot, k
@@ -90,11 +89,18 @@ func components(e *attest.Evidence) (n int) {
 
 // filling is one fill on its way.
 type filling struct {
-	seen  ids
+	seen ids
+	// unsalted leaves the salts of components to who looks at what was sent. Agents
+	// that lean on the same components then share one list of them.
+	unsalted bool
+
 	shown map[attest.Bytes32]*attest.Component // in agents before
 	room  []attest.Component                   // for those of all agents, but for known identities'
 	ids   []attest.Bytes32                     // of all components
-	known *Known                               // nil where the evidence does not lean on it
+	// last are the components of the agent before, with their IDs.
+	last    []attest.Component
+	lastIDs []attest.Bytes32
+	known   *Known // nil where the evidence does not lean on it
 	// kept and identities are what is known, made when it is asked for.
 	kept       map[attest.Bytes32]*attest.Component
 	identities map[attest.Bytes32][]attest.Bytes32
@@ -122,7 +128,11 @@ func (f *filling) agent(a *attest.Agent) {
 		}
 		return
 	}
-	first := len(f.room)
+	if f.unsalted && f.likeLast(a) {
+		a.Components, f.ids = f.last, append(f.ids, f.lastIDs...)
+		return
+	}
+	first, firstID := len(f.room), len(f.ids)
 	for i := range a.Components {
 		c := &a.Components[i]
 		full, id := c, c.Known
@@ -136,6 +146,20 @@ func (f *filling) agent(a *attest.Agent) {
 		f.room[len(f.room)-1].Salt = c.Salt
 	}
 	a.Components = f.room[first:len(f.room):len(f.room)]
+	f.last, f.lastIDs = a.Components, f.ids[firstID:]
+}
+
+// likeLast reports whether the agent leans on all components of the one before.
+func (f *filling) likeLast(a *attest.Agent) bool {
+	if len(a.Components) != len(f.lastIDs) {
+		return false
+	}
+	for i := range a.Components {
+		if c := &a.Components[i]; c.Known.IsZero() || c.Known != f.lastIDs[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *filling) find(id attest.Bytes32) *attest.Component {

@@ -74,7 +74,7 @@ type Params struct {
 // appraisal is one Appraise on its way.
 type appraisal struct {
 	p        Params
-	e        *attest.Evidence // with what is known filled in
+	e        *attest.Evidence // with what is known filled in; the salts are in sent
 	sent     *attest.Evidence // as it came
 	report   *snp.Report      // nil where the platform is known
 	verified *snp.Verified
@@ -95,7 +95,7 @@ type appraisal struct {
 func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	p = p.effective()
 	a := &appraisal{p: p, sent: e, ids: ids{}, vouched: map[vouching]error{}, result: attest.Result{Verdict: attest.VerdictRefused}}
-	a.e, a.partIDs = p.Known.fill(e, a.ids)
+	a.e, a.partIDs = p.Known.fill(e, filling{seen: a.ids, unsalted: true})
 	var ahead sync.WaitGroup
 	ahead.Go(func() { a.voucher.Ahead(a.ids.parts()) }) // agents asks for them
 	err := a.authenticate()
