@@ -22,8 +22,17 @@ func benchAgents(ctx context.Context, e *env, o benchOptions) ([]benchRow, error
 	if err != nil {
 		return nil, err
 	}
-	inside, err := benchAgentsInside(ctx, e, o)
-	return append(rows, inside...), err
+	for _, inside := range []func() ([]benchRow, error){
+		func() ([]benchRow, error) { return benchPlatformMemory(ctx, e) },
+		func() ([]benchRow, error) { return benchAgentsInside(ctx, e, o) },
+	} {
+		more, err := inside()
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
 }
 
 // benchAgentsInside boots the demo's world and reads from the provenance log how long

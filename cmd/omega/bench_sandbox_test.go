@@ -34,3 +34,17 @@ func TestFiguresOfSandboxesComeFromBenchmarkLines(t *testing.T) {
 		t.Error("figures of nothing")
 	}
 }
+
+func TestThePlatformsMemoryIsWithoutTheShellsFiles(t *testing.T) {
+	lines := []string{
+		"AnonPages:         40000 kB", "Shmem:             80000 kB", "cat /proc/meminfo",
+		"-rwxr-xr-x 0 0 35000000 Jan  1  1970 runsc", "-rwxr-xr-x 0 0 6000000 Jan  1  1970 shim",
+		"-rwxr-xr-x 0 0 4000000 Jan  1  1970 sh", "-rwxr-xr-x 0 0 3000000 Jan  1  1970 cat",
+	}
+	if got, err := platformMemory(lines); err != nil || got != 120000<<10-7000000 {
+		t.Errorf("%d, %v", got, err)
+	}
+	if _, err := platformMemory(lines[:4]); err == nil {
+		t.Error("a figure although the shell's own file was not seen")
+	}
+}
