@@ -1,6 +1,8 @@
 package provenance
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -30,6 +32,8 @@ type rules struct {
 	open    map[uint64]string // permitted intents without an outcome: their agents
 	denied  map[uint64]bool
 	closed  map[uint64]bool
+
+	approved map[[2]string]bool // by agent and principal
 }
 
 func (r *rules) add(index uint64, violation bool, format string, args ...any) {
@@ -67,6 +71,39 @@ func (r *rules) entry(index uint64, e *Entry) {
 		r.intent(index, e)
 	case KindOutcome:
 		r.outcome(index, e)
+	case KindApproval:
+		r.approval(e)
+	}
+}
+
+// approval keeps whose approval was taken for an agent.
+func (r *rules) approval(e *Entry) {
+	var said struct {
+		Principal string `json:"principal"`
+	}
+	if json.Unmarshal(e.Result, &said) != nil {
+		return // then no intent may name one
+	}
+	if r.approved == nil {
+		r.approved = map[[2]string]bool{}
+	}
+	r.approved[[2]string{e.Agent, said.Principal}] = true
+}
+
+// approvals demands that what an intent was approved by stands before it.
+func (r *rules) approvals(index uint64, e *Entry) {
+	var in struct {
+		State struct {
+			Approvals []string `json:"approvals"`
+		} `json:"state"`
+	}
+	if !bytes.Contains(e.Input, []byte(`"approvals"`)) || json.Unmarshal(e.Input, &in) != nil {
+		return
+	}
+	for _, p := range in.State.Approvals {
+		if !r.approved[[2]string{e.Agent, p}] {
+			r.add(index, true, "agent %s: the intent is approved by %s, of whom no approval was taken before", e.Agent, p)
+		}
 	}
 }
 
@@ -85,6 +122,7 @@ func (r *rules) intent(index uint64, e *Entry) {
 	if !r.running[e.Agent] {
 		r.add(index, false, "agent %s acts, but no start of it is in the log or it has exited", e.Agent)
 	}
+	r.approvals(index, e)
 	if e.Decision == Permit {
 		r.open[index] = e.Agent
 	} else {

@@ -120,6 +120,13 @@ func TestEntriesAreJudgedByTheLogsRules(t *testing.T) {
 	late.Time, early.Time = start.Add(time.Hour), start
 	first, second := boot, begin
 	first.PolicyDigest, second.PolicyDigest = [32]byte{1}, [32]byte{2}
+	by := func(principal string) provenance.Entry {
+		return provenance.Entry{Kind: provenance.KindApproval, Agent: "one", Result: []byte(`{"principal":"` + principal + `"}`)}
+	}
+	approved := intent("deny")
+	approved.Input = []byte(`{"args":{"approvals":["x"]},"state":{"approvals":["boss"]}}`)
+	other := by("boss")
+	other.Agent = "two"
 	tests := []struct {
 		name      string
 		entries   []provenance.Entry // the first has index 1
@@ -139,6 +146,11 @@ func TestEntriesAreJudgedByTheLogsRules(t *testing.T) {
 		{"an agent that never started", []provenance.Entry{boot, intent("deny")}, "no start", false},
 		{"an agent that has exited", []provenance.Entry{boot, begin, {Kind: provenance.KindExit, Agent: "one"}, intent("deny")}, "has exited", false},
 		{"time goes back", []provenance.Entry{late, early}, "goes back by 1h", false},
+		{"an approved intent", []provenance.Entry{boot, begin, by("boss"), approved}, "", false},
+		{"approved by nobody", []provenance.Entry{boot, begin, approved}, "approved by boss", true},
+		{"approved by another", []provenance.Entry{boot, begin, by("chief"), approved}, "approved by boss", true},
+		{"approved for another agent", []provenance.Entry{boot, begin, other, approved}, "approved by boss", true},
+		{"approved afterwards", []provenance.Entry{boot, begin, approved, by("boss")}, "approved by boss", true},
 		{"the policy changes", []provenance.Entry{first, second}, "policy", true},
 	}
 	for _, tt := range tests {
