@@ -11,9 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -167,29 +164,6 @@ func New(cfg Config) (*Loader, error) {
 	return l, nil
 }
 
-// A source is where a bundle's parts lie. What it gives has the digest that was asked for.
-type source interface {
-	bundle.Source
-	BlobTo(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File) error
-	BlobThrough(ctx context.Context, d bundle.OCIDescriptor, max int64, f *os.File, through func() io.Writer) error
-}
-
-// open finds the bundle in the layout, or else opens its repository.
-func (l *Loader) open(ctx context.Context, d *bundle.Deployment) (source, error) {
-	if l.layout != nil && l.layout.Has(d.Bundle) {
-		return l.layout, nil
-	}
-	return l.registry.Open(ctx, d.Repository)
-}
-
-// Release says that an admitted agent has ended for good: what it alone used may go.
-func (l *Loader) Release(a *Admitted) {
-	for _, name := range a.held {
-		l.store.release(name)
-	}
-	a.held = nil
-}
-
 // Admit checks a deployment and everything that it names. The error is a *Refusal.
 func (l *Loader) Admit(ctx context.Context, deployment []byte) (*Admitted, error) {
 	return l.AdmitFor(ctx, deployment, func(string) bool { return true })
@@ -256,44 +230,7 @@ func (l *Loader) admit(ctx context.Context, raw []byte, may func(string) bool, r
 			return nil, err
 		}
 	}
-	c := &candidate{loader: l, repo: repo, checked: checked}
-	defer func() {
-		c.forgetKeys()
-		if !c.done {
-			for _, name := range c.held {
-				l.store.release(name)
-			}
-		}
-	}()
-	if err := c.readImage(ctx); err != nil {
-		return nil, err
-	}
-	if err := c.readFiles(ctx); err != nil {
-		return nil, err
-	}
-	c.done = true
-	return c.admitted(d.Instance), nil
-}
-
-func (c *candidate) admitted(instance string) *Admitted {
-	env := maps.Clone(c.image.env)
-	maps.Copy(env, c.checked.Manifest.Env)
-	if s := c.checked.Manifest.Serve; s != nil {
-		env["PORT"] = strconv.Itoa(s.Port)
-	}
-	return &Admitted{
-		Instance:   instance,
-		Name:       c.checked.Manifest.Name,
-		Bundle:     c.checked.Bundle,
-		Manifest:   c.checked.Manifest,
-		ImagePath:  c.image.path,
-		Env:        env,
-		Dir:        c.image.dir,
-		Tools:      c.checked.Tools,
-		Files:      c.files,
-		Components: c.checked.Components,
-		held:       c.held,
-	}
+	return (&candidate{loader: l, repo: repo, checked: checked}).pull(ctx, d.Instance)
 }
 
 // claim takes a deployment's serial for every key that signed it, or none.

@@ -27,7 +27,6 @@ type candidate struct {
 	files   []File
 	keys    map[string][]byte // of encrypted layers, by their ids
 	held    []string          // in the store
-	done    bool              // what is held stays
 }
 
 // hold keeps a file of the store for this candidate.
