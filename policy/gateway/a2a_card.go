@@ -96,7 +96,9 @@ func (c *card) spoken(d dialect, address string) {
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	c.at[d] = u
+	if u.Path[0] == '/' {
+		c.at[d] = u
+	}
 }
 
 // shown is the card as an agent sees it: what leads past the gateway (addresses,
