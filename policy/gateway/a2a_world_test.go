@@ -59,7 +59,7 @@ agents:
   - name: friend
     requires: [{role: author, principal: acme}]
     permits:
-      - {id: pay, action: mcp.tools/call, resource: files/twice, consequential: true}
+      - {id: pay, action: mcp.tools/call, resource: files/twice, consequential: true, result: {integrity: trusted}}
       - {id: look, action: mcp.tools/call, resource: files/read, args: {path: {type: string}}}
   - name: newer
     requires: [{role: author, principal: acme}]
