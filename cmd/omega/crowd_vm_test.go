@@ -29,7 +29,7 @@ var hostiles = map[string]int{
 }
 
 const (
-	crowdMemory  = 24 << 20 // of one agent of the crowd, beside its sandbox
+	crowdMemory  = 64 << 20 // of one agent of the crowd, beside its sandbox
 	crowdMachine = 4096     // MiB
 	crowdPolicy  = `
   - name: hostile
