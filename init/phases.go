@@ -18,8 +18,8 @@ type phase struct {
 // quick is enough for a phase that waits for nobody outside; slow is for those
 // that talk to the host.
 const (
-	quick = 30 * time.Second
-	slow  = 90 * time.Second
+	quick = 60 * time.Second
+	slow  = 180 * time.Second
 )
 
 // phases is the boot, in order (DESIGN section 5). The first error powers the
