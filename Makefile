@@ -23,12 +23,13 @@ test: omega ## run all tests, those in a virtual machine included
 	go test -timeout 20m ./...
 	cd examples && go test ./...
 
-test-images: omega ## build the single and cloud images too and run their tests; another kernel is compiled
+test-images: omega ## build the other images too and run their tests; another kernel is compiled
 	@$(OMEGA) tools --tests
 	@$(OMEGA) build
 	@$(OMEGA) build --profile single
 	@$(OMEGA) build --profile cloud
-	OMEGA_EVERY_IMAGE=1 go test -timeout 20m -run 'SingleFile|Cloud' ./images ./cmd/omega
+	@$(OMEGA) build --profile debug
+	OMEGA_EVERY_IMAGE=1 go test -timeout 20m -run 'SingleFile|Cloud|Debug' ./images ./cmd/omega
 
 crowd: omega ## run N=200 agents beside hostile ones in one guest; takes long
 	@$(OMEGA) tools --tests

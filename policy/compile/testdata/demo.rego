@@ -24,6 +24,7 @@ reasons := array.concat(sort(texts), sort(more)) if {
 	action := input.action
 	resource := input.resource
 	texts := data.omega.why[agent][action][resource]
+	count(texts) > 0 # there is none where an argument that they look at is missing
 	more := data.omega.advice[agent][action][resource]
 } else := [text] if {
 	agent := input.agent.name
