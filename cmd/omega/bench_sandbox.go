@@ -151,7 +151,7 @@ func pythonTree(ctx context.Context, e *env) (string, error) {
 			source = "deb [signed-by=" + archive.SignedBy + "] " + archive.URI + " " + pythonSuite + " main"
 		}
 		out, err := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--include="+pythonInclude,
-			"--dpkgopt=path-exclude=/usr/share/doc/*", "--customize-hook=rm -rf $1/dev/* $1/var/lib/apt/lists/*",
+			"--dpkgopt=path-exclude=/usr/share/doc/*", "--customize-hook=rm -rf $1/var/lib/apt/lists/*", "--skip=output/dev",
 			pythonSuite, filepath.Join(dir, "python.tar"), source).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("mmdebstrap: %w: %s", err, out[max(0, len(out)-2000):])
