@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"omega/policy"
 	"omega/policy/compile"
@@ -189,6 +190,30 @@ var attacks = []struct {
 		})
 		if got := <-answers; strings.Contains(got, "THE-SECRET") || !strings.Contains(got, "could not answer") {
 			t.Errorf("the server got %s", got)
+		}
+	}},
+	{"questions without end: what nobody answered keeps no later one from its answer", func(t *testing.T) {
+		w := attacked(t)
+		answers := make(chan string, 1)
+		one := elicits(answers)
+		w.files.before = func(rw http.ResponseWriter, r *http.Request, method string) bool {
+			if method != "tools/call" {
+				return one(rw, r, method)
+			}
+			rw.Header().Set("Content-Type", "text/event-stream")
+			for range 70 {
+				_, _ = io.WriteString(rw, "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"elicitation/create\",\"params\":{\"message\":\"name?\"}}\n\n")
+			}
+			return true
+		}
+		w.answering(func(string) string { return `{"jsonrpc":"2.0","id":"omega-70","result":{"action":"decline"}}` })
+		select {
+		case got := <-answers:
+			if !strings.Contains(got, "decline") {
+				t.Errorf("the server got %s", got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the last question cannot be answered")
 		}
 	}},
 	{"exfiltration by a server's question: only what the policy lets be said", func(t *testing.T) {

@@ -19,7 +19,8 @@ const (
 	// maxSessions bounds an agent's sessions with one server; the one that was
 	// used longest ago ends when another begins.
 	maxSessions = 32
-	// maxAsked bounds what servers asked and agents have not answered yet.
+	// maxAsked bounds what a server asked and its agent has not answered yet; the
+	// oldest question gives way to a new one.
 	maxAsked = 64
 )
 
@@ -50,6 +51,7 @@ type question struct {
 	session *session
 	id      []byte // the server's own
 	method  string
+	number  int // in the order of asking
 }
 
 func (l *link) newEndpoint(s policy.Server, pins map[string]pin) *endpoint {
@@ -125,16 +127,23 @@ func (e *endpoint) end(ctx context.Context, id string) bool {
 }
 
 // ask keeps a question of the server and names it for the agent.
-func (e *endpoint) ask(q question) (string, error) {
+func (e *endpoint) ask(q question) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.asked) >= maxAsked {
-		return "", fmt.Errorf("questions of the server: %w", errTooLong)
+		oldest := ""
+		for id, q := range e.asked {
+			if oldest == "" || q.number < e.asked[oldest].number {
+				oldest = id
+			}
+		}
+		delete(e.asked, oldest)
 	}
 	e.next++
+	q.number = e.next
 	id := fmt.Sprintf("omega-%d", e.next)
 	e.asked[id] = q
-	return id, nil
+	return id
 }
 
 // answered takes a question away: it is answered once.

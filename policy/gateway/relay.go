@@ -222,10 +222,7 @@ func (r *relay) question(ctx context.Context, s *session, a *answer) error {
 	if in == nil {
 		return s.reply(ctx, a.ID, nil, rpcErrorf(0, codeInvalid, "%s", why))
 	}
-	id, err := r.endpoint.ask(question{session: s, id: a.ID, method: a.Method})
-	if err != nil {
-		return err
-	}
+	id := r.endpoint.ask(question{session: s, id: a.ID, method: a.Method})
 	b, err := strictjson.Canonical(map[string]any{"jsonrpc": "2.0", "id": id, "method": a.Method, "params": params})
 	if err != nil {
 		return err
