@@ -154,6 +154,17 @@ func (s *State) charge(p Permit, name string, amount float64) {
 	}
 }
 
+// Charge counts bytes of a call while they flow, and says whether every budget of
+// bytes that the call counts for still holds them. What was charged is no part of
+// the Bytes that Finish is told.
+func (s *State) Charge(in Input, u Use, bytes int64) bool {
+	p := s.permitted(in, u.rule)
+	s.charge(p, BudgetBytes, float64(max(0, bytes)))
+	all, hasAll := s.rule.Budgets[BudgetBytes]
+	own, hasOwn := p.Budgets[BudgetBytes]
+	return !(hasAll && s.budgets[BudgetBytes] > all || hasOwn && s.budgets[p.ID+":"+BudgetBytes] > own)
+}
+
 // settle puts what was used in the place of what was reserved.
 func (s *State) settle(in Input, u Use, o Outcome) {
 	p := s.permitted(in, u.rule)

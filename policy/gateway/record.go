@@ -31,6 +31,22 @@ type intent struct {
 	use   policy.Use
 	rule  string
 	begun time.Time
+
+	charged int64 // bytes that were counted while they flowed; guarded by the state
+}
+
+var errBudget = errors.New("the budget of bytes is used up")
+
+// flowed charges bytes while they flow, so that what is long or open for long
+// ends where its budget does.
+func (i *intent) flowed(n int) error {
+	i.link.state.mu.Lock()
+	defer i.link.state.mu.Unlock()
+	i.charged += int64(n)
+	if !i.link.state.Charge(i.input, i.use, int64(n)) {
+		return errBudget
+	}
+	return nil
 }
 
 // result is what an outcome says: enough to compare, nothing to read.
@@ -86,6 +102,7 @@ func (l *link) recordRefusal(ctx context.Context, action, resource, reason strin
 func (i *intent) heard(o policy.Outcome) {
 	i.link.state.mu.Lock()
 	defer i.link.state.mu.Unlock()
+	o.Bytes = max(0, o.Bytes-i.charged)
 	i.link.state.Finish(i.input, i.use, o)
 }
 

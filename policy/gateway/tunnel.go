@@ -149,8 +149,11 @@ func (l *link) opaque(w http.ResponseWriter, r *http.Request, group policy.Web, 
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-	size, err := l.pump(r, flusher{w, http.NewResponseController(w)}, far)
+	size, err := l.pump(r, flusher{w, http.NewResponseController(w)}, far, in)
 	res := result{Status: "ok", Bytes: int(size)}
+	if errors.Is(err, errBudget) {
+		res.Status = "refused"
+	}
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		res.Error = clip(err.Error(), 200)
 	}
@@ -159,9 +162,11 @@ func (l *link) opaque(w http.ResponseWriter, r *http.Request, group policy.Web, 
 	}
 }
 
-// pump copies both ways until a side ends or both are silent for too long.
-func (l *link) pump(r *http.Request, near io.Writer, far net.Conn) (int64, error) {
+// pump copies both ways until a side ends, both are silent for too long, or the
+// budget of bytes is used up.
+func (l *link) pump(r *http.Request, near io.Writer, far net.Conn, in *intent) (int64, error) {
 	var size atomic.Int64
+	var cut atomic.Bool
 	idle := time.AfterFunc(tunnelIdle, func() { _ = far.Close() })
 	defer idle.Stop()
 	stop := context.AfterFunc(r.Context(), func() { _ = far.Close() })
@@ -169,6 +174,10 @@ func (l *link) pump(r *http.Request, near io.Writer, far net.Conn) (int64, error
 	count := func(w io.Writer) io.Writer {
 		return writerFunc(func(b []byte) (int, error) {
 			idle.Reset(tunnelIdle)
+			if err := in.flowed(len(b)); err != nil {
+				cut.Store(true)
+				return 0, err
+			}
 			size.Add(int64(len(b)))
 			return w.Write(b)
 		})
@@ -182,6 +191,9 @@ func (l *link) pump(r *http.Request, near io.Writer, far net.Conn) (int64, error
 	_ = far.Close()
 	_ = r.Body.Close()
 	copying.Wait()
+	if cut.Load() {
+		err = errBudget
+	}
 	return size.Load(), err
 }
 

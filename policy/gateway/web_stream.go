@@ -123,6 +123,9 @@ func (s *webStream) each(ctx context.Context, give func([]byte) error) (last []b
 		if size += n; size > maxWebAnswer {
 			return nil, errTooLong
 		}
+		if err := s.in.flowed(n); err != nil {
+			return nil, err
+		}
 		chunk = buffer[:n]
 	}
 }

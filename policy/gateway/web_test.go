@@ -100,6 +100,7 @@ func (w *world) tunnel(c net.Conn) {
 	}
 	_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
 	_, _ = io.Copy(c, resp.Body)
+	_ = c.Close() // what is read of it for the stream ends as well
 }
 
 // browser is an ordinary client that trusts the sandbox's authority and uses
