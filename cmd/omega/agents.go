@@ -50,13 +50,13 @@ func runAgents(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if *follow && (*output == "" || *asJSON) {
-		return errors.New("omega agents: --follow goes with --output and without --json")
+		return errors.New("agents: --follow goes with --output and without --json")
 	}
 	if len(rest) != 1 {
-		return fmt.Errorf("omega agents: want %s", agentsUsage)
+		return fmt.Errorf("agents: want %s", agentsUsage)
 	}
 	if *output != "" && !bundle.ValidName(*output) {
-		return fmt.Errorf("omega agents: %.80q is no instance's name", *output)
+		return fmt.Errorf("agents: %.80q is no instance's name", *output)
 	}
 	o.Source = rest[0]
 	p, err := openPlatform(ctx, e, o)

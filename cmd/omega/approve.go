@@ -72,7 +72,7 @@ func runApprove(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if len(rest) < 1 || len(rest) > 2 || len(rest) == 2 && len(o.keys) == 0 {
-		return fmt.Errorf("omega approve: want %s", approveUsage)
+		return fmt.Errorf("approve: want %s", approveUsage)
 	}
 	o.verify.Source = rest[0]
 	if len(rest) == 2 {

@@ -93,7 +93,7 @@ func oneRef(fs *flag.FlagSet, args []string) (bundleRef, error) {
 		return bundleRef{}, err
 	}
 	if fs.NArg() != 1 {
-		return bundleRef{}, errors.New("omega bundle: want one HOST/REPOSITORY@sha256:…")
+		return bundleRef{}, errors.New("bundle: want one HOST/REPOSITORY@sha256:…")
 	}
 	return parseRef(fs.Arg(0), *plain)
 }

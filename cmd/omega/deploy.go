@@ -104,7 +104,7 @@ func (o *deployOptions) flags(fs *flag.FlagSet) {
 // check holds the arguments against the three forms of the verb.
 func (o *deployOptions) check(rest []string) error {
 	if len(rest) == 0 || len(rest) > 2 {
-		return fmt.Errorf("omega deploy: want %s", deployUsage)
+		return fmt.Errorf("deploy: want %s", deployUsage)
 	}
 	o.verify.Source = rest[0]
 	if len(rest) == 2 {
@@ -113,15 +113,15 @@ func (o *deployOptions) check(rest []string) error {
 	signs := o.key != ""
 	switch {
 	case o.statement != "" && (signs || o.bundle != ""):
-		return errors.New("omega deploy: a STATEMENT is signed already; --key and --bundle are for making one")
+		return errors.New("deploy: a STATEMENT is signed already; --key and --bundle are for making one")
 	case o.statement == "" && !signs:
-		return errors.New("omega deploy: give a signed STATEMENT, or --key to sign one")
+		return errors.New("deploy: give a signed STATEMENT, or --key to sign one")
 	case signs && o.remove == "" && (o.bundle == "" || o.instance == ""):
-		return errors.New("omega deploy: --bundle and --instance say what to deploy, --remove what to stop")
+		return errors.New("deploy: --bundle and --instance say what to deploy, --remove what to stop")
 	case o.remove != "" && o.instance != "":
-		return errors.New("omega deploy: --instance is for deploying; --remove names the instance itself")
+		return errors.New("deploy: --instance is for deploying; --remove names the instance itself")
 	case o.remove != "" && !bundle.ValidName(o.remove):
-		return fmt.Errorf("omega deploy: %.80q is no instance's name", o.remove)
+		return fmt.Errorf("deploy: %.80q is no instance's name", o.remove)
 	}
 	if o.verify.CallerKey == "" && o.verify.Token == "" {
 		o.verify.CallerKey = o.key

@@ -70,7 +70,7 @@ func runInvoke(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 2 {
-		return fmt.Errorf("omega invoke: want %s", invokeUsage)
+		return fmt.Errorf("invoke: want %s", invokeUsage)
 	}
 	o.verify.Source, o.agent = rest[0], rest[1]
 	input, err := readInput(e, o.input)

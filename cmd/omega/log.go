@@ -179,7 +179,7 @@ func (f *logFlags) findKey(ctx context.Context, e *env, o *logOptions) error {
 		path = besideLog(o.From)
 	}
 	if path == "" {
-		return errors.New("omega log: --log-key HEX or --evidence FILE is needed, from evidence that you verified, or the https URL of the platform")
+		return errors.New("log: --log-key HEX or --evidence FILE is needed, from evidence that you verified, or the https URL of the platform")
 	}
 	ev, err := readEvidence(path)
 	if err != nil {
@@ -210,7 +210,7 @@ func oneArgument(fs *flag.FlagSet, args []string) (string, error) {
 		return "", err
 	}
 	if fs.NArg() == 0 {
-		return "", errors.New("omega log: a folder or URL is needed")
+		return "", errors.New("log: a folder or URL is needed")
 	}
 	one := fs.Arg(0)
 	if err := fs.Parse(fs.Args()[1:]); err != nil {

@@ -83,7 +83,7 @@ func runVerify(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 1 {
-		return fmt.Errorf("omega verify: want one of %s", verifyUsage)
+		return fmt.Errorf("verify: want one of %s", verifyUsage)
 	}
 	o.Source = rest[0]
 	v, err := verifyPlatform(ctx, e, o)
@@ -128,7 +128,7 @@ func (o *verifyOptions) releaseFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.ManifestKey, "manifest-key", "", "public key (PEM) that signed the manifest; manifest.dsse.json lies beside it")
 	fs.BoolVar(&o.Unsigned, "manifest-unsigned", false, "accept a manifest that nobody signed")
 	fs.StringVar(&o.Emulated, "allow-emulated", "", "accept an emulated PSP under this root (ark.pem, or its folder); proves no hardware")
-	fs.BoolFunc("dev", "accept the platform that `omega dev` runs on this machine; proves nothing", o.acceptDev)
+	fs.BoolFunc("dev", "accept the platform that omega dev runs on this machine; proves nothing", o.acceptDev)
 	fs.UintVar(&o.MinSVN, "min-svn", 0, "lowest security version of a release that is accepted")
 	fs.BoolVar(&o.Offline, "offline", false, "ask no service for certificates: only evidence and cache")
 	fs.StringVar(&o.KDS, "kds", collateral.KDS, "AMD's certificate service, or a mirror of it; asked where evidence brings no certificate")

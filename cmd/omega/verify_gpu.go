@@ -43,7 +43,7 @@ func runVerifyGPU(e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 0 || o.Report == "" {
-		return fmt.Errorf("omega verify gpu: want %s", verifyGPUUsage)
+		return fmt.Errorf("verify gpu: want %s", verifyGPUUsage)
 	}
 	params, ev, err := o.read()
 	if err != nil {

@@ -75,7 +75,7 @@ func runVerifySNP(e *env, args []string) error {
 		return err
 	}
 	if len(rest) != 0 || o.Report == "" {
-		return fmt.Errorf("omega verify snp: want %s", verifySNPUsage)
+		return fmt.Errorf("verify snp: want %s", verifySNPUsage)
 	}
 	out, err := verifySNP(o)
 	if out != nil {
