@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func runApprove(ctx context.Context, e *env, args []string) error {
 	o.verify.flags(fs)
 	fs.Func("key", "private key (PEM, P-256) of the principal that approves; as many as the policy demands", appendTo(&o.keys))
 	fs.DurationVar(&o.expires, "expires", 10*time.Minute, "how long the approval is good for, 24h at most")
-	fs.BoolVar(&o.yes, "yes", os.Getenv("YES") == "1", "sign without asking; so does YES=1")
+	fs.BoolVar(&o.yes, "yes", false, "sign without asking; YES=1 does not: it is for packages, not for a signature")
 	fs.BoolVar(&o.json, "json", false, "print JSON")
 	rest, err := parseMixed(fs, args)
 	if err != nil {

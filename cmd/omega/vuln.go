@@ -26,6 +26,7 @@ var vulnModules = []struct{ dir, packages, product string }{
 	{"images/runsc", "./...", "pkg:golang/omega/images/runsc"},
 	{"images/debug", "tool", "pkg:golang/omega/images/debug"}, // it has no packages of its own
 	{"examples", "./...", "pkg:golang/omega/examples"},
+	{"gpu/nvml", "./...", "pkg:golang/omega/gpu/nvml"},
 }
 
 // A scanner returns what govulncheck says of the packages of the module in dir,
