@@ -12,9 +12,9 @@ import (
 )
 
 func TestNothingIsStartedAfterItsRevocationListHasExpired(t *testing.T) {
-	var entered []provenance.Entry
+	entries := make(chan provenance.Entry, 8)
 	s := &sandboxd{log: answering(t, opAppend, func(_ context.Context, req appendRequest) (appendReply, error) {
-		entered = append(entered, req.Entry)
+		entries <- req.Entry
 		return appendReply{}, nil
 	})}
 	for until, want := range map[time.Time]bool{
@@ -27,8 +27,11 @@ func TestNothingIsStartedAfterItsRevocationListHasExpired(t *testing.T) {
 			t.Errorf("until %v: %v", until, err)
 		}
 	}
-	if len(entered) != 1 || entered[0].Kind != provenance.KindRefusal || entered[0].Agent != "a-1" || !strings.Contains(strings.Join(entered[0].Reasons, " "), "has expired") {
-		t.Errorf("the log has %+v", entered)
+	if len(entries) != 1 {
+		t.Fatalf("%d entries in the log", len(entries))
+	}
+	if e := <-entries; e.Kind != provenance.KindRefusal || e.Agent != "a-1" || !strings.Contains(strings.Join(e.Reasons, " "), "has expired") {
+		t.Errorf("the log has %+v", e)
 	}
 }
 
