@@ -53,7 +53,21 @@ func bootKernel(t *testing.T, kernel string, args ...string) string {
 // The host writes the ACPI tables. Its byte code may talk to devices, but what
 // the CPU hides from the host must stay hidden from its byte code, too.
 func TestByteCodeOfTheHostCannotReachGuestMemory(t *testing.T) {
-	console := bootAlone(t, "-acpitable", "file="+filepath.Join("testdata", "memory.aml"))
+	for name, firmware := range map[string][]string{"SeaBIOS": nil, "OVMF": {"-bios", "/usr/share/ovmf/OVMF.fd"}} {
+		t.Run(name, func(t *testing.T) {
+			if firmware != nil {
+				if _, err := os.Stat(firmware[1]); err != nil {
+					skip.Missing(t, "%v; omega tools --tests installs it", err)
+				}
+			}
+			checkByteCode(t, bootAlone(t, append(firmware, "-acpitable", "file="+filepath.Join("testdata", "memory.aml"))...))
+		})
+	}
+}
+
+// checkByteCode looks through what a kernel said of the table.
+func checkByteCode(t *testing.T, console string) {
+	t.Helper()
 	if !strings.Contains(console, "OMEGA  EVIL") {
 		t.Fatalf("the kernel did not see the table:\n%s", console)
 	}

@@ -35,6 +35,8 @@ var Promises = []Promise{
 	{"PVH", off, nil, "a way to start that no launch digest covers"},
 	{"XEN", off, nil, "no such host"},
 	{"PSTORE", off, nil, "a crash leaves nothing with the host"},
+	{"VMGENID", off, nil, "the host's word on when the guest was copied; nothing relies on it"},
+	{"PVPANIC", off, nil, "tells the host of a panic through a device of its own"},
 	{"HW_RANDOM", off, nil, "the host's randomness is the host's knowledge"},
 
 	// Devices of another age, and devices that come and go.
