@@ -31,7 +31,7 @@ type Component struct {
 	// Known is the ID of a component that the verifier named as known, or that
 	// stands whole in an agent before this one.
 	Known Bytes32 `json:"known,omitzero"`
-	// Kind is image, manifest, tool-descriptors, model, adapter, peer, sandbox or policy.
+	// Kind is image, manifest, tool-descriptors, model, adapter, data, peer, engine, sandbox or policy.
 	Kind      string  `json:"kind,omitempty"`
 	Name      string  `json:"name,omitempty"`
 	Digest    Bytes32 `json:"digest,omitzero"`

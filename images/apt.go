@@ -24,6 +24,12 @@ type apt struct{ dir string }
 
 // fetch downloads e as it stands in the provider's suite.
 func (a *apt) fetch(ctx context.Context, e lock.Entry, p lock.Provider, dir string) error {
+	return a.newest(ctx, p.Suite, []string{e.Package + "=" + e.Version}, dir)
+}
+
+// newest downloads packages as they stand in a suite; what is written as
+// NAME=VERSION must be of that version.
+func (a *apt) newest(ctx context.Context, suite string, packages []string, dir string) error {
 	if err := os.MkdirAll(a.dir, 0o755); err != nil {
 		return err
 	}
@@ -32,7 +38,7 @@ func (a *apt) fetch(ctx context.Context, e lock.Entry, p lock.Provider, dir stri
 		return err
 	}
 	defer unlock()
-	conf, err := a.prepare(p.Suite)
+	conf, err := a.prepare(suite)
 	if err != nil {
 		return err
 	}
@@ -40,7 +46,7 @@ func (a *apt) fetch(ctx context.Context, e lock.Entry, p lock.Provider, dir stri
 		env := append(os.Environ(), "APT_CONFIG="+conf, "LC_ALL=C")
 		return run(ctx, job{dir: dir, env: env, args: append([]string{"apt-get", "-q"}, args...)})
 	}
-	download := func() error { return get("download", e.Package+"="+e.Version) }
+	download := func() error { return get(append([]string{"download"}, packages...)...) }
 	// Lists that are there may already name the package.
 	if download() == nil || ctx.Err() != nil {
 		return ctx.Err()

@@ -34,12 +34,14 @@ func Foreign(ctx context.Context, c *cache.Cache, r Report, name string) (string
 	return s.File(ctx, name, filepath.Join("usr/bin", name))
 }
 
-// FetchForeign fetches all of them.
+// FetchForeign fetches all of them, and the engine that a test runs.
 func FetchForeign(ctx context.Context, c *cache.Cache, r Report) error {
 	var missing error
 	for _, name := range ForeignTools() {
 		_, err := Foreign(ctx, c, r, name)
 		missing = errors.Join(missing, err)
 	}
+	_, err := llamaTree(ctx, c, r)
+	missing = errors.Join(missing, err)
 	return missing
 }

@@ -261,8 +261,9 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 		Files:    runFiles(a),
 		Stdio:    a.Manifest.Server != nil,
 		Warm:     a.Manifest.Warm,
-		OnDemand: a.Manifest.Server != nil || f.clean[a.Name],
-		A2A:      a2aOf(a),
+		OnDemand: a.Manifest.Server != nil || a.Manifest.Engine != nil || f.clean[a.Name],
+		Engine:   a.Manifest.Engine, Inference: a.Manifest.Inference,
+		A2A: a2aOf(a),
 	}
 	if f.revoked != nil {
 		var err error
@@ -275,7 +276,7 @@ func (f *fetcher) admission(ctx context.Context, a *agentloader.Admitted, by ask
 	}
 	components := []attest.Component{
 		{Kind: attest.KindPolicy, Name: "agent policy", Digest: f.policy, Role: "operator", Principal: "measured image"},
-		{Kind: attest.KindSandbox, Name: "gvisor systrap", Digest: sandboxDigest(a), Role: "operator", Principal: "measured image"},
+		{Kind: attest.KindSandbox, Name: confinement(a), Digest: sandboxDigest(a), Role: "operator", Principal: "measured image"},
 	}
 	for _, c := range a.Components {
 		components = append(components, attest.Component{Kind: c.Kind, Name: c.Name, Digest: attest.Bytes32(c.Digest),
@@ -300,6 +301,14 @@ func signaturesOf(c agentloader.Component) []attest.Signature {
 	return out
 }
 
+// confinement names what stands between the agent and the guest.
+func confinement(a *agentloader.Admitted) string {
+	if a.Manifest.Engine != nil {
+		return "native: namespaces, landlock, seccomp"
+	}
+	return "gvisor systrap"
+}
+
 // sandboxDigest stands for how the agent is run: its command, environment and limits.
 func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	parts := [][]byte{[]byte(a.Dir)}
@@ -320,6 +329,12 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 	}
 	if w := a.Manifest.Warm; w != nil && w.Ahead {
 		parts = append(parts, []byte("started ahead"))
+	}
+	if e := a.Manifest.Engine; e != nil {
+		parts = append(parts, fmt.Appendf(nil, "engine %d %t", e.Most(), e.GPU))
+		for _, w := range e.AdapterArgs {
+			parts = append(parts, []byte(w))
+		}
 	}
 	return labelhash.Sum256("omega/sandbox/v1", parts...)
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"omega/agentloader/bundle"
 	"omega/agentloader/sandbox"
 	"omega/init/internal/blockfile"
 	"omega/policy/provenance"
@@ -61,6 +62,9 @@ func (s *sandboxd) files(req runRequest) ([]sandbox.File, error) {
 		dir := fileDirs[f.Kind]
 		if dir == "" || !nameForm.MatchString(f.Name) || f.File != "" && !fileForm.MatchString(f.File) {
 			return nil, fmt.Errorf("%.20q %.80q: no such kind of file, or a name of another form", f.Kind, f.Name)
+		}
+		if req.Inference != nil && f.Kind != bundle.KindData {
+			continue // its engine's, and not the agent's to read
 		}
 		source := filepath.Join(imageDir, f.File)
 		if f.File == "" {

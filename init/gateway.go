@@ -114,7 +114,7 @@ func (g *gatewayChild) link(life context.Context, req linkRequest, files []*os.F
 		return nothing{}, errors.Join(errNotStarted, hangUp(conns))
 	}
 	agent := gateway.Agent{Instance: req.Instance, Name: req.Name, Bundle: req.Bundle, Identity: req.Identity, Models: req.Models,
-		Peers: req.A2A.pins(), Keys: req.A2A.Keys, Card: req.A2A.Card}
+		Peers: req.A2A.pins(), Keys: req.A2A.Keys, Card: req.A2A.Card, Engine: req.Engine.pin()}
 	for _, t := range req.Tools {
 		agent.Tools = append(agent.Tools, gateway.Tool{Server: t.Server, Descriptors: t.Descriptors})
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"omega/policy/gateway"
 )
 
 // maxOrders bounds the orders that sandboxd has not taken yet, and how many it
@@ -52,8 +54,13 @@ func (s *starter) put(o order, answer chan error) (uint64, error) {
 // Start has the bundle behind an offer started under an instance name of its
 // own. It returns once the gateway serves that sandbox.
 func (s *starter) Start(ctx context.Context, offer, instance string) error {
+	return s.StartEngine(ctx, offer, instance, "")
+}
+
+// StartEngine is Start of an engine, with the adapters of an agent's instance.
+func (s *starter) StartEngine(ctx context.Context, offer, instance, agent string) error {
 	answer := make(chan error, 1)
-	id, err := s.put(order{Offer: offer, Instance: instance}, answer)
+	id, err := s.put(order{Offer: offer, Instance: instance, Agent: agent}, answer)
 	if err != nil {
 		return err
 	}
@@ -115,6 +122,10 @@ func (g *gatewayChild) offer(_ context.Context, req offerRequest) (nothing, erro
 	defer g.mu.Unlock()
 	if g.gw == nil {
 		return nothing{}, errNotStarted
+	}
+	if e := req.Engine; e != nil {
+		g.gw.OfferEngine(req.Name, gateway.EngineOffer{Instance: req.Instance, Bundle: e.Bundle, Health: e.Health, Processes: e.Processes})
+		return nothing{}, nil
 	}
 	g.gw.Offer(req.Name, req.Instance)
 	return nothing{}, nil

@@ -7,6 +7,8 @@ package main
 import (
 	"fmt"
 	"os"
+
+	"omega/init/internal/cell"
 )
 
 func main() {
@@ -15,6 +17,8 @@ func main() {
 		os.Exit(runChild(find(os.Args[1])))
 	case len(os.Args) == 2 && os.Args[1] == devArgument:
 		os.Exit(runDev())
+	case len(os.Args) == 2 && os.Args[1] == cellArgument:
+		os.Exit(runCell(func() error { return cell.Enter(os.Stdin) }))
 	case os.Getpid() == 1:
 		pid1()
 	default:

@@ -165,6 +165,8 @@ type runRequest struct {
 	OnDemand   bool               `json:"on_demand,omitempty"` // started when the gateway wants it (messages_spawn.go)
 	Warm       *bundle.Warm       `json:"warm,omitempty"`      // sandboxes that wait for that
 	Until      time.Time          `json:"until,omitzero"`      // no start after this; zero: no such time
+	Engine     *bundle.Engine     `json:"engine,omitempty"`    // it is an inference engine
+	Inference  *bundle.Inference  `json:"inference,omitempty"` // it uses one
 	Stdio      bool               `json:"stdio,omitempty"`     // its standard input and output go to the gateway
 }
 
@@ -216,6 +218,7 @@ type linkRequest struct {
 	Tools    []toolSet      `json:"tools"`
 	Models   []string       `json:"models"`
 	A2A      a2aPart        `json:"a2a,omitzero"`
+	Engine   *enginePart    `json:"engine,omitempty"`
 }
 
 // exitsReply answers opExits, which waits until at least one agent has ended.

@@ -1,5 +1,7 @@
 package main
 
+import "omega/attest"
+
 // What is started when somebody needs it: MCP servers that are bundles, one for
 // each agent, and agents whose policy wants a sandbox for each session. The
 // gateway knows when; sandboxd, which starts them, asks it.
@@ -15,6 +17,15 @@ const (
 type offerRequest struct {
 	Instance string `json:"instance"` // as it was deployed
 	Name     string `json:"name"`     // of the agent
+	// Engine says that it is an inference engine.
+	Engine *engineOffer `json:"engine,omitempty"`
+}
+
+// engineOffer is what the gateway knows of an engine.
+type engineOffer struct {
+	Bundle    attest.Bytes32 `json:"bundle"`
+	Health    string         `json:"health,omitempty"`
+	Processes int            `json:"processes"`
 }
 
 // order is what the gateway wants.
@@ -23,6 +34,7 @@ type order struct {
 	Offer    string `json:"offer"`    // the deployed instance whose bundle it is
 	Instance string `json:"instance"` // of the sandbox
 	Stop     bool   `json:"stop,omitempty"`
+	Agent    string `json:"agent,omitempty"` // of an engine: whose adapters it has
 }
 
 // ordersReply answers opOrders; there is at least one.

@@ -126,6 +126,11 @@ func (s *sandboxd) prepare(ctx context.Context, req runRequest, image *os.File) 
 	if err != nil {
 		return nil, errors.Join(err, own.Close())
 	}
+	native, err := s.native(req)
+	if err != nil {
+		pairs.close()
+		return nil, errors.Join(err, own.Close())
+	}
 	box, err := s.runner.Prepare(ctx, sandbox.Spec{
 		Hostname: req.Instance,
 		Image:    filePath(own),
@@ -138,6 +143,7 @@ func (s *sandboxd) prepare(ctx context.Context, req runRequest, image *os.File) 
 		Port:     pairs.port,
 		Files:    files,
 		Stdio:    req.Stdio,
+		Native:   native,
 	})
 	if err != nil {
 		pairs.close()
@@ -172,7 +178,8 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 func (s *sandboxd) release(ctx context.Context, req runRequest, agent attest.Agent, sp *spare) (*sandbox.Sandbox, error) {
 	defer sp.pairs.close()
 	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
-		Identity: agent.Identity, Tools: req.Tools, Models: req.Models, A2A: req.A2A}
+		Identity: agent.Identity, Tools: req.Tools, Models: req.Models, A2A: req.A2A, Engine: enginePartOf(req)}
+	s.leanings.note(agent.Instance, req)
 	_, err := s.gateway.Call(ctx, opLink, link, nil, sp.pairs.ours...)
 	if err == nil {
 		err = s.record(ctx, provenance.Entry{Kind: provenance.KindStart, Agent: agent.Instance, Identity: agent.Identity})

@@ -31,6 +31,8 @@ type sandboxd struct {
 	roster               roster
 	offers               offers
 	disks                diskFiles
+	leanings             leanings
+	engineStart          sync.Mutex // one start of an engine at a time
 
 	mu     sync.Mutex // guards what follows
 	runner *sandbox.Runner
@@ -67,7 +69,7 @@ func (s *sandboxd) start(life, _ context.Context, req sandboxdStart) (nothing, e
 	if s.runner != nil {
 		return nothing{}, errors.New("start: already started")
 	}
-	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: req.Cgroup, Log: s.c.log})
+	r, err := sandbox.New(sandbox.Config{Runsc: runscFile, Dir: sandboxDir, Cgroup: req.Cgroup, Stage: []string{self, cellArgument}, Log: s.c.log})
 	if err != nil {
 		return nothing{}, err
 	}

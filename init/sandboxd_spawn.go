@@ -39,6 +39,8 @@ type offer struct {
 // offered is one instance of an offer.
 type offered struct {
 	agent attest.Agent
+	req   runRequest
+	set   attest.Bytes32 // of an engine: its adapters
 	*member
 
 	starting sync.Mutex       // one start at a time, and none once it has retired
@@ -58,9 +60,14 @@ func (s *sandboxd) offer(life, ctx context.Context, req runRequest, image *os.Fi
 	}
 	s.offers.kept[req.Instance] = o
 	s.offers.mu.Unlock()
-	s.keepWarm(req, image)
+	told := offerRequest{Instance: req.Instance, Name: req.Name}
+	if e := req.Engine; e != nil {
+		told.Engine = &engineOffer{Bundle: req.Bundle, Health: req.Serve.Health, Processes: e.Most()}
+	} else {
+		s.keepWarm(req, image)
+	}
 	go s.withdraw(life, o, agent)
-	_, err = s.gateway.Call(ctx, opOffer, offerRequest{Instance: req.Instance, Name: req.Name}, nil)
+	_, err = s.gateway.Call(ctx, opOffer, told, nil)
 	return err
 }
 
@@ -123,7 +130,7 @@ func (s *sandboxd) obey(life context.Context, o order) {
 	}
 	go func() {
 		done := orderedRequest{ID: o.ID}
-		if err := s.startFrom(life, from, o.Instance); err != nil {
+		if err := s.startFrom(life, from, o); err != nil {
 			s.c.log.Error("starting a sandbox that is wanted", "instance", o.Instance, "error", err)
 			done.Error = err.Error()
 		}
@@ -146,11 +153,19 @@ func (o *offer) running(instance string) *sandbox.Sandbox {
 }
 
 // startFrom starts one sandbox of an offer.
-func (s *sandboxd) startFrom(life context.Context, from *offer, instance string) error {
-	if from == nil {
+func (s *sandboxd) startFrom(life context.Context, from *offer, o order) error {
+	if o.Agent != "" {
+		return s.startEngine(life, from, o.Instance, o.Agent)
+	}
+	if from == nil || from.req.Engine != nil {
 		return errors.New("no such bundle is deployed")
 	}
-	row, err := s.row(life, from, instance)
+	return s.startRow(life, from, o.Instance, from.req, attest.Bytes32{})
+}
+
+// startRow starts the sandbox of one instance.
+func (s *sandboxd) startRow(life context.Context, from *offer, instance string, req runRequest, set attest.Bytes32) error {
+	row, err := s.row(life, from, instance, req, set)
 	if err != nil {
 		return err
 	}
@@ -159,6 +174,9 @@ func (s *sandboxd) startFrom(life context.Context, from *offer, instance string)
 	if row.retired() {
 		return errors.New("it was told to stop")
 	}
+	if row.set != set {
+		return errors.New("this instance has other adapters")
+	}
 	if old := from.running(instance); old != nil {
 		ctx, cancel := context.WithTimeout(life, stopWait)
 		defer cancel()
@@ -166,7 +184,7 @@ func (s *sandboxd) startFrom(life context.Context, from *offer, instance string)
 			return fmt.Errorf("the one before still runs: %w", err)
 		}
 	}
-	box, err := s.launch(life, from.req, row.agent, from.image)
+	box, err := s.launch(life, row.req, row.agent, from.image)
 	if err != nil {
 		return err
 	}
@@ -221,26 +239,32 @@ func (s *sandboxd) retire(life context.Context, from *offer, row *offered) {
 	if box := from.running(row.Instance); box != nil {
 		_, _ = box.Wait(life)
 	}
+	if row.req.Engine != nil {
+		s.leaveDisks(life, row.Instance)
+	}
 	if err := s.setState(life, row.agent.Index, s.roster.over(row.member, attest.AgentExited)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", row.Instance, "error", err)
 	}
 }
 
 // row finds the instance in the table of agents, or puts it there.
-func (s *sandboxd) row(life context.Context, from *offer, instance string) (*offered, error) {
+func (s *sandboxd) row(life context.Context, from *offer, instance string, req runRequest, set attest.Bytes32) (*offered, error) {
 	from.mu.Lock()
 	row := from.rows[instance]
 	from.mu.Unlock()
 	if row != nil {
 		return row, nil
 	}
-	req := from.req
+	spares := req.Instance // that of the offer: the pool keeps them by it
 	req.Instance = instance
 	agent, err := s.admit(life, req)
 	if err != nil {
 		return nil, err
 	}
-	row = &offered{agent: agent, member: s.roster.add(agent)}
+	if req.Engine == nil {
+		req.Instance = spares // its files are the offer's
+	}
+	row = &offered{agent: agent, req: req, set: set, member: s.roster.add(agent)}
 	from.mu.Lock()
 	from.rows[instance] = row
 	from.mu.Unlock()

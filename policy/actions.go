@@ -58,7 +58,11 @@ type Action struct {
 }
 
 // ChatArgs are the arguments that the gateway states for llm.chat.
-var ChatArgs = []string{"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}
+var ChatArgs = append([]string{"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}, EngineArgs...)
+
+// EngineArgs are what it states beside where the model is an engine on the platform:
+// digests in hex.
+var EngineArgs = []string{"engine_bundle", "engine_model", "engine_adapters"}
 
 var (
 	messageArgs = []string{"bytes", "context", "files", "text", "message_sha256"}
@@ -97,7 +101,7 @@ var Actions = []Action{
 	{"mcp.notifications/elicitation/complete", kindServer, nil},
 	{ActionChat, kindModel, ChatArgs},
 	{ActionResponses, kindModel, ChatArgs},
-	{ActionEmbeddings, kindModel, []string{"inputs", "request_bytes", "request_sha256"}},
+	{ActionEmbeddings, kindModel, append([]string{"inputs", "request_bytes", "request_sha256"}, EngineArgs...)},
 	{ActionProvider, kindModel, nil},
 	{ActionSend, kindPeer, messageArgs},
 	{ActionStream, kindPeer, messageArgs},

@@ -21,6 +21,7 @@ const (
 	RoleModel    = "model"    // provides models
 	RoleAdapter  = "adapter"  // provides adapters
 	RoleData     = "data"     // provides data sets
+	RoleEngine   = "engine"   // provides inference engines
 	RoleOperator = "operator" // owns the policy
 	RoleDeployer = "deployer" // may start agents
 	RoleApprover = "approver" // may answer for a human

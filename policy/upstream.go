@@ -13,10 +13,12 @@ type Server struct {
 	Readers   []string `json:"readers,omitempty"` // who reads what is sent to it; absent: anybody
 }
 
-// Model is an OpenAI-compatible endpoint outside of the platform.
+// Model is an OpenAI-compatible endpoint: outside of the platform, or an engine on
+// it.
 type Model struct {
 	Name      string   `json:"name"`
-	URL       string   `json:"url"` // up to and including /v1
+	URL       string   `json:"url,omitempty"`    // up to and including /v1
+	Engine    string   `json:"engine,omitempty"` // the agent rule of an engine, in the place of a URL
 	Private   bool     `json:"private,omitempty"`
 	MaxTokens int      `json:"max_tokens"` // the most that one answer may have
 	Price     *Price   `json:"price,omitempty"`

@@ -18,7 +18,7 @@ import (
 const maxFaults = 20
 
 var (
-	roles = []string{RoleAuthor, RoleTool, RoleModel, RoleAdapter, RoleData, RoleOperator, RoleDeployer, RoleApprover, RoleRevoker}
+	roles = []string{RoleAuthor, RoleTool, RoleModel, RoleAdapter, RoleData, RoleEngine, RoleOperator, RoleDeployer, RoleApprover, RoleRevoker}
 	// Names reach file names, environment variables and Rego; none of them needs quoting.
 	nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
 	// Rule names become Rego identifiers with - written as _.

@@ -39,7 +39,7 @@ func (c *checker) endpoints() {
 	for i, m := range c.doc.Models {
 		at := fmt.Sprintf("models[%d]", i)
 		c.unique(at+".name", m.Name, foreignForm, seen)
-		c.url(at+".url", m.URL)
+		c.engine(at, m)
 		if m.MaxTokens < 1 {
 			c.fault(at+".max_tokens", "%d; state the most tokens that one answer may have", m.MaxTokens)
 		}
@@ -47,6 +47,21 @@ func (c *checker) endpoints() {
 			c.fault(at+".price", "a price is not below zero")
 		}
 		c.flows(at, m.Result, m.Readers, m.Secrets)
+	}
+}
+
+// engine checks where a model is.
+func (c *checker) engine(at string, m Model) {
+	if m.Engine == "" {
+		c.url(at+".url", m.URL)
+		return
+	}
+	rule, ok := c.doc.Agent(m.Engine)
+	switch {
+	case !ok || m.URL != "" || m.Private || len(m.Secrets) > 0:
+		c.fault(at+".engine", "%q is no agent of this document, or a url, private or secrets stand beside it", m.Engine)
+	case len(rule.Permits) > 0:
+		c.fault(at+".engine", "an engine asks nobody, and %s has permits", m.Engine)
 	}
 }
 

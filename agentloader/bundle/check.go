@@ -44,6 +44,7 @@ const (
 	KindImage    = "image"
 	KindPeer     = "peer"
 	KindTools    = "tool-descriptors"
+	KindEngine   = "engine"
 )
 
 // ToolSet is a server's pinned tool descriptors, as they were signed.
@@ -81,6 +82,9 @@ func (c *Checker) Check(ctx context.Context, from Source, d Digest) (*Checked, e
 		return out, err
 	}
 	if err := c.checkFiles(ctx, from, rule, out); err != nil {
+		return out, err
+	}
+	if err := c.checkEngine(ctx, from, rule, out); err != nil {
 		return out, err
 	}
 	return out, combined(rule, out.Components)
@@ -136,7 +140,7 @@ func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, 
 		return err
 	}
 	for _, r := range rule.Requires {
-		if ofComponent(r.Role) {
+		if ofComponent(r.Role) || r.Role == RoleEngine && out.Manifest.Engine == nil {
 			continue // signs its own, not the bundle
 		}
 		by, err := c.vouched(r, out.Manifest.Name, out.Bundle, sigs)
@@ -149,6 +153,9 @@ func (c *Checker) checkBundle(ctx context.Context, from Source, rule AgentRule, 
 		for _, p := range out.Manifest.Peers {
 			out.Components = append(out.Components, Component{KindPeer, p.Name, p.meant(), r.Role, r.Principal, by})
 		}
+	}
+	if len(out.Components) == 0 { // a rule for engines, and a bundle that is none
+		return fmt.Errorf("%w: nobody signs the bundle itself", ErrUnsigned)
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ type Manifest struct {
 	Serve   *Serve            `json:"serve,omitempty"`   // nil: nobody can ask it anything
 	Server  *MCPServer        `json:"server,omitempty"`  // nil: it is no MCP server
 	Warm    *Warm             `json:"warm,omitempty"`
+	// Engine says that it is an inference engine, Inference which one it uses: see manifest_engine.go.
+	Engine    *Engine    `json:"engine,omitempty"`
+	Inference *Inference `json:"inference,omitempty"`
 	// Model, Adapters and Data are files that the agent reads: see manifest_components.go.
 	Model    *File           `json:"model"`
 	Adapters []File          `json:"adapters"`
@@ -119,7 +122,7 @@ func (m *Manifest) Validate() error {
 	if m.Image.Digest.IsZero() || m.Image.Size <= 0 || m.Image.Size > maxManifest {
 		return errors.New("image without digest or with an impossible manifest size")
 	}
-	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkWarm, m.checkPeers, m.checkFiles, m.checkServer} {
+	for _, check := range []func() error{m.checkCommand, m.checkEnv, m.checkTools, m.checkLimits, m.checkRestart, m.checkServe, m.checkWarm, m.checkPeers, m.checkFiles, m.checkServer, m.checkEngine, m.checkInference} {
 		if err := check(); err != nil {
 			return err
 		}

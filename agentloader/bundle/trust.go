@@ -48,6 +48,7 @@ const (
 	RoleModel    = "model"    // signs a model's artifact
 	RoleAdapter  = "adapter"  // signs an adapter's
 	RoleData     = "data"     // signs a data set's
+	RoleEngine   = "engine"   // signs an engine's bundle, for those who use it
 	RoleDeployer = "deployer" // signs deployments
 )
 

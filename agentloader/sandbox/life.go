@@ -31,6 +31,9 @@ func (s *Sandbox) wait() {
 
 // outcome waits for runsc, then for the sentry, whose exit code is the agent's.
 func (s *Sandbox) outcome() (int, error) {
+	if s.spec.Native != nil {
+		return s.nativeOutcome()
+	}
 	err := s.runsc.Wait()
 	p, perr := s.adopt()
 	s.mu.Lock()
@@ -101,6 +104,9 @@ func (s *Sandbox) Stop(ctx context.Context, grace time.Duration) error {
 
 // signal has runsc hand a signal to the agent.
 func (s *Sandbox) signal(ctx context.Context, name string) error {
+	if s.spec.Native != nil { // its first process is the shim, which hands it on
+		return s.runsc.Process.Signal(syscall.SIGTERM)
+	}
 	out, err := exec.CommandContext(ctx, s.runner.cfg.Runsc, "--root", s.runner.cfg.state(), "kill", s.box, name).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("signalling %s: %w: %.300q", s.box, err, out)

@@ -24,7 +24,10 @@ type Config struct {
 	// Cgroup is a cgroup v2 directory that belongs to the Runner, made if missing. Empty means no
 	// limits: only for machines that have no cgroup v2, and Limited says so.
 	Cgroup string
-	Log    *slog.Logger
+	// Stage is the program that confines a native sandbox, with its arguments; it reads a Plan. Empty: there
+	// are none.
+	Stage []string
+	Log   *slog.Logger
 }
 
 // Limits bound one sandbox. Zero fields get the defaults.
@@ -48,6 +51,7 @@ type Spec struct {
 	Port     int      // where the agent serves them
 	Files    []File   // that it can read beside its image
 	Stdio    bool     // its standard input and output take the place of a port
+	Native   *Native  // nil: gVisor
 }
 
 // Exit is how a sandbox ended.

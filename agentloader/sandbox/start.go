@@ -141,6 +141,10 @@ func (s *Sandbox) boot() (err error) {
 		return err
 	}
 	defer theirs.Close()
+	if s.spec.Native != nil {
+		s.output = out
+		return s.bootNative(gate, theirs)
+	}
 	args, files := s.spec.passed(gate)
 	args = append([]string{"--root", cfg.state(), "--platform=systrap", "--network=none",
 		"--host-uds=none", "--host-fifo=none", "--overlay2=none", "--ignore-cgroups",
@@ -150,22 +154,27 @@ func (s *Sandbox) boot() (err error) {
 	s.runsc.Env = []string{"PATH=/usr/bin:/bin"}
 	s.runsc.Stdout, s.runsc.Stderr = theirs, theirs
 	s.runsc.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	s.output = out
+	return s.launch()
+}
+
+// launch starts the program that makes the sandbox, inside of its cgroup, and listens to it.
+func (s *Sandbox) launch() error {
 	if s.runner.Limited() {
 		group, err := s.runner.makeCgroup(s)
 		if err != nil {
-			return errors.Join(err, out.Close())
+			return errors.Join(err, s.output.Close())
 		}
 		defer group.Close()
 		s.runsc.SysProcAttr.UseCgroupFD = true
 		s.runsc.SysProcAttr.CgroupFD = int(group.Fd())
 	}
 	if err := s.runsc.Start(); err != nil {
-		return errors.Join(err, out.Close())
+		return errors.Join(err, s.output.Close())
 	}
-	s.output = out
 	go func() {
 		defer close(s.heard)
-		_, _ = io.Copy(s.lines, out) // it ends with the last process that holds the pipe
+		_, _ = io.Copy(s.lines, s.output) // it ends with the last process that holds the pipe
 	}()
 	return nil
 }

@@ -93,7 +93,7 @@ func (d *devRun) start(ctx context.Context) (err error) {
 	if err := d.world.startRegistry(); err != nil {
 		return err
 	}
-	d.publisher = devPublisher{registry: d.world.registry, keys: keys, document: out.Document}
+	d.publisher = devPublisher{registry: d.world.registry, keys: keys, document: out.Document, engines: map[string]bundle.Digest{}}
 	o := devOptions{Policy: out, Port: d.port, OnLine: d.say}
 	if o.Roots, err = (buildOptions{Policy: d.policy, Roots: d.roots}).trustRoots(); err != nil {
 		return err

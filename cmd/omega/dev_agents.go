@@ -23,6 +23,7 @@ import (
 //	agent.json         the agent manifest; image and tool descriptors are filled in
 //	root/              what becomes its image
 //	tools/SERVER.json  the descriptors of a tool server that it uses
+//	files/KIND/NAME    a model, adapter or data set that agent.json names without a digest
 type devFolder struct{ dir string }
 
 // mark changes with every file of the folder: its newest time, how many files
@@ -71,6 +72,7 @@ type devPublisher struct {
 	keys     *devKeys
 	document *policy.Document
 	serial   uint64
+	engines  map[string]bundle.Digest // by name, those of folders before
 }
 
 // publish makes a bundle of a folder and returns the signed deployment of it as
@@ -83,12 +85,22 @@ func (p *devPublisher) publish(ctx context.Context, f devFolder, instance string
 	if _, ok := p.document.Agent(m.Name); !ok {
 		return nil, fmt.Errorf("agent folder: the policy names no agent %q", m.Name)
 	}
-	repo, err := parseRepo(p.registry+"/"+m.Name, true)
+	where := m.Name
+	if m.Inference != nil {
+		where = m.Inference.Engine // all that it is made of lies in one repository
+	}
+	repo, err := parseRepo(p.registry+"/"+where, true)
 	if err != nil {
 		return nil, err
 	}
-	onBundle, on := p.keys.vouchers(p.document, m.Name)
+	onBundle, on := p.keys.vouchers(p.document, &m)
 	if err := p.tools(ctx, f, repo, &m, on[bundle.RoleTool]); err != nil {
+		return nil, err
+	}
+	if err := p.files(ctx, f, repo, &m, on); err != nil {
+		return nil, err
+	}
+	if err := p.inference(ctx, repo, &m, on[bundle.RoleEngine]); err != nil {
 		return nil, err
 	}
 	ref, err := packBundle(ctx, repo, m, filepath.Join(f.dir, "root"))
@@ -97,6 +109,9 @@ func (p *devPublisher) publish(ctx context.Context, f devFolder, instance string
 	}
 	if err := p.sign(ctx, ref, onBundle); err != nil {
 		return nil, err
+	}
+	if m.Engine != nil {
+		p.engines[m.Name] = ref.digest
 	}
 	p.serial++
 	return bundle.SignDeployment(p.keys.deployer, bundle.Deployment{

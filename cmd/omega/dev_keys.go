@@ -133,13 +133,14 @@ func (k *devKeys) enroll(doc *policy.Document) (err error) {
 
 // vouchers are the signatures that an agent of that name needs on its bundle,
 // and those on a component in a role.
-func (k *devKeys) vouchers(doc *policy.Document, agent string) (onBundle []bundle.Vouch, by map[string][]bundle.Vouch) {
+func (k *devKeys) vouchers(doc *policy.Document, m *bundle.Manifest) (onBundle []bundle.Vouch, by map[string][]bundle.Vouch) {
 	by = map[string][]bundle.Vouch{}
-	rule, _ := doc.Agent(agent)
+	rule, _ := doc.Agent(m.Name)
 	for _, r := range rule.Requires {
 		v := bundle.Vouch{Role: r.Role, Principal: r.Principal}
-		switch r.Role {
-		case bundle.RoleTool, bundle.RoleModel, bundle.RoleAdapter, bundle.RoleData:
+		switch {
+		case slices.Contains([]string{bundle.RoleTool, bundle.RoleModel, bundle.RoleAdapter, bundle.RoleData}, r.Role),
+			r.Role == bundle.RoleEngine && m.Engine == nil:
 			by[r.Role] = append(by[r.Role], v)
 		default:
 			onBundle = append(onBundle, v)

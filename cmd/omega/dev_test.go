@@ -50,7 +50,7 @@ func TestKeysMadeHereStandForEverybodys(t *testing.T) {
 	if last.Name != devCaller || last.Anonymous || len(last.Rights) != 5 {
 		t.Errorf("caller %+v", last)
 	}
-	onBundle, on := keys.vouchers(doc, "hello")
+	onBundle, on := keys.vouchers(doc, &bundle.Manifest{Name: "hello"})
 	if len(onBundle) != 1 || onBundle[0] != (bundle.Vouch{Role: "author", Principal: "writer"}) || len(on) != 0 {
 		t.Errorf("vouchers %v and %v", onBundle, on)
 	}

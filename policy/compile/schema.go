@@ -85,7 +85,7 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 // needed are the fields that cannot be left out.
 var needed = map[string][]string{
 	"Document": {"version", "platform", "agents"}, "Principal": {"name", "roles", "names"}, "Auditor": {"name", "key"},
-	"Server": {"name", "principal"}, "Broker": {"url"}, "Model": {"name", "url", "max_tokens"}, "Price": {"input", "output"}, "Secret": {"name", "header"},
+	"Server": {"name", "principal"}, "Broker": {"url"}, "Model": {"name", "max_tokens"}, "Price": {"input", "output"}, "Secret": {"name", "header"},
 	"Web": {"name", "hosts"}, "Peer": {"name"}, "Dataset": {"name"}, "AgentRule": {"name", "requires"}, "Requirement": {"role", "principal"},
 	"Permit": {"id", "action"}, "Rate": {"calls", "seconds"}, "URLForm": {"hosts"}, "AddressForm": {"domains"},
 }
@@ -111,7 +111,7 @@ var facts = map[string]fact{
 	"Document.gpu":       oneOf("required, or left out", "required"),
 	"Document.rego":      says("files with package omega.custom, whose rules permits can name as conditions"),
 	"Principal.key":      says("file with a PEM public key, ECDSA P-256, or the PEM text itself"),
-	"Principal.roles":    oneOf("what it can speak as", policy.RoleAuthor, policy.RoleTool, policy.RoleModel, policy.RoleAdapter, policy.RoleData, policy.RoleOperator, policy.RoleDeployer, policy.RoleApprover, policy.RoleRevoker),
+	"Principal.roles":    oneOf("what it can speak as", policy.RoleAuthor, policy.RoleTool, policy.RoleModel, policy.RoleAdapter, policy.RoleData, policy.RoleEngine, policy.RoleOperator, policy.RoleDeployer, policy.RoleApprover, policy.RoleRevoker),
 	"Principal.names":    says("globs of the components that it may sign"),
 	"Caller.input":       says("what its requests are; what the agent's rule says if left out, and untrusted of anybody"),
 	"Auditor.key":        says("X25519 public key: PEM file, hex file or 64 hex digits"),
@@ -123,6 +123,7 @@ var facts = map[string]fact{
 	"Server.bundle":      says("an agent of this policy that speaks MCP over stdio in a sandbox, in the place of url"),
 	"Server.readers":     says("who reads what is sent to it; anybody if left out"),
 	"Model.url":          says("up to and with /v1"),
+	"Model.engine":       says("an agent of this policy that is an inference engine on the platform, in the place of url"),
 	"Web.hosts":          says("names, or *.suffix for every name below it"),
 	"Web.opaque":         says("TLS may pass unopened, by http.connect"),
 	"Web.plain":          says("http without TLS is allowed"),

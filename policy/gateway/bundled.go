@@ -23,6 +23,8 @@ const StdioPath = "/.omega/stdio"
 // once the gateway serves the sandbox's link.
 type Starter interface {
 	Start(ctx context.Context, offer, instance string) error
+	// StartEngine is Start of an engine, with the adapters of the agent's instance.
+	StartEngine(ctx context.Context, offer, instance, agent string) error
 	Stop(offer, instance string)
 }
 

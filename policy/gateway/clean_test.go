@@ -52,6 +52,11 @@ type hotel struct {
 	closing map[string]func()
 }
 
+// StartEngine starts nothing: there are no engines here.
+func (h *hotel) StartEngine(context.Context, string, string, string) error {
+	return errors.New("no engines here")
+}
+
 func (h *hotel) Start(_ context.Context, offer, instance string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

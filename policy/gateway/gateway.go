@@ -80,6 +80,7 @@ type Agent struct {
 	Peers    []PeerPin
 	Keys     []string        // IDs of the keys that signed its bundle
 	Card     json.RawMessage // the A2A agent card that its bundle pins, if it has one
+	Engine   *EnginePin      // the inference engine that its bundle names, if it does
 }
 
 // Tool is what an agent's bundle pins of one MCP server: the JSON list of
@@ -102,6 +103,7 @@ type Gateway struct {
 	ledgers   ledgers
 	store     store
 	places    places
+	engines   engines
 
 	mu     sync.Mutex
 	states map[string]*state   // by instance
@@ -142,7 +144,9 @@ func New(cfg Config) (*Gateway, error) {
 		}
 	}
 	for _, m := range cfg.Document.Models {
-		g.addClient("model "+m.Name, m.Private, true)
+		if m.Engine == "" {
+			g.addClient("model "+m.Name, m.Private, true)
+		}
 	}
 	for _, w := range cfg.Document.Web {
 		g.addClient("web "+w.Name, w.Private, false)

@@ -59,6 +59,13 @@ func (g *Gateway) link(agent Agent) (*link, error) {
 		}
 		l.servers[t.Server] = l.newEndpoint(s, pins)
 	}
+	for _, name := range agent.Models {
+		if m, ok := g.cfg.Document.Model(name); ok {
+			if err := agent.checkEngine(m); err != nil {
+				return nil, fmt.Errorf("link: %w", err)
+			}
+		}
+	}
 	return l, l.addPeers()
 }
 

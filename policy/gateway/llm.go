@@ -113,6 +113,9 @@ func (l *link) serveModel(w http.ResponseWriter, r *http.Request, a api) {
 func (q *ask) permitted(w http.ResponseWriter, r *http.Request, p prompt) bool {
 	l := q.link
 	args, err := p.args(q.text)
+	if err == nil {
+		args, err = q.withEngine(args)
+	}
 	if err != nil {
 		l.refuseModel(w, r, q.api, q.model.Name, "request has no JSON form")
 		return false
@@ -217,14 +220,24 @@ func (q *ask) send(w http.ResponseWriter, r *http.Request, stream bool) {
 }
 
 func (q *ask) post(ctx context.Context) (*http.Response, error) {
-	url := strings.TrimSuffix(q.model.URL, "/") + q.api.path
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(q.text))
+	url, text := strings.TrimSuffix(q.model.URL, "/")+q.api.path, q.text
+	if q.model.Engine != "" {
+		var err error
+		if text, err = q.forEngine(); err != nil {
+			return nil, err
+		}
+		url = "http://agent/v1" + q.api.path
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	req.Header.Set("User-Agent", "omega-gateway")
+	if q.model.Engine != "" {
+		return q.askEngine(ctx, req)
+	}
 	if err := q.link.g.addSecrets(req.Header, q.model.Secrets); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -101,6 +102,11 @@ func (p *played) saw() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.got)
+}
+
+// StartEngine starts nothing: there are no engines here.
+func (h *house) StartEngine(context.Context, string, string, string) error {
+	return errors.New("no engines here")
 }
 
 func (h *house) Start(_ context.Context, offer, instance string) error {

@@ -109,6 +109,25 @@ func attach(name string, image []byte) (*os.File, error) {
 	if _, err := backing.Write(image); err != nil {
 		return nil, fmt.Errorf("image: %w", err)
 	}
+	return Loop(backing)
+}
+
+// Loop puts a file behind a loop device, for reading. It goes when nobody has it
+// open or mounted.
+func Loop(backing *os.File) (*os.File, error) {
+	var err error
+	for range loopTries { // somebody else may take the free one first
+		var loop *os.File
+		if loop, err = tryLoop(backing); !errors.Is(err, unix.EBUSY) {
+			return loop, err
+		}
+	}
+	return nil, err
+}
+
+const loopTries = 8
+
+func tryLoop(backing *os.File) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
@@ -123,7 +142,7 @@ func attach(name string, image []byte) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
-	config := &unix.LoopConfig{Fd: uint32(fd), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR}}
+	config := &unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR}}
 	if err := unix.IoctlLoopConfigure(int(loop.Fd()), config); err != nil {
 		return nil, errors.Join(fmt.Errorf("loop device: %w", err), loop.Close())
 	}

@@ -60,7 +60,15 @@ func devDevices(root string) error {
 	if err := unix.Mount("tmpfs", dev, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
 		return fmt.Errorf("devices: %w", err)
 	}
-	for _, name := range devNodes {
+	loops, err := filepath.Glob("/dev/loop*") // engines' images are mounted over them; some machines have none
+	if err != nil {
+		return err
+	}
+	names := append([]string{}, devNodes...)
+	for _, l := range loops {
+		names = append(names, filepath.Base(l))
+	}
+	for _, name := range names {
 		node := filepath.Join(dev, name)
 		if err := os.WriteFile(node, nil, 0o666); err != nil {
 			return fmt.Errorf("devices: %w", err)

@@ -57,6 +57,25 @@ func Refuse(rules []Rule) ([]unix.SockFilter, error) {
 	return assemble(rules, unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM), unix.SECCOMP_RET_ALLOW)
 }
 
+// AllowOld is Allow for programs that try newer calls first: those give ENOSYS, as
+// on a kernel that has not got them.
+func AllowOld(rules []Rule, absent []string) ([]unix.SockFilter, error) {
+	prog, err := Allow(rules)
+	if err != nil {
+		return nil, err
+	}
+	last := prog[len(prog)-1]
+	prog = prog[:len(prog)-1]
+	for _, name := range absent {
+		nr, ok := number(name)
+		if !ok {
+			return nil, fmt.Errorf("system call %q is not in the table", name)
+		}
+		prog = append(prog, one(nr, Rule{}, unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS))...)
+	}
+	return append(prog, last), nil
+}
+
 func assemble(rules []Rule, match, other uint32) ([]unix.SockFilter, error) {
 	if len(rules) == 0 {
 		return nil, fmt.Errorf("seccomp filter without rules")
@@ -70,7 +89,7 @@ func assemble(rules []Rule, match, other uint32) ([]unix.SockFilter, error) {
 		ret(unix.SECCOMP_RET_KILL_PROCESS),
 	}
 	for _, r := range rules {
-		nr, ok := numbers[r.Call]
+		nr, ok := number(r.Call)
 		if !ok {
 			return nil, fmt.Errorf("system call %q is not in the table", r.Call)
 		}
@@ -84,6 +103,15 @@ func assemble(rules []Rule, match, other uint32) ([]unix.SockFilter, error) {
 		return nil, fmt.Errorf("seccomp filter of %d instructions", len(prog))
 	}
 	return prog, nil
+}
+
+// number is that of a system call by its name.
+func number(call string) (uint32, bool) {
+	if nr, ok := numbers[call]; ok {
+		return nr, true
+	}
+	nr, ok := nativeNumbers[call]
+	return nr, ok
 }
 
 // one is the code for a rule. The accumulator holds the call's number before

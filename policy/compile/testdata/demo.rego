@@ -401,11 +401,11 @@ met_think if {
 }
 
 # stated by the gateway, and not constrained here
-arg_think(name, _) if name in {"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}
+arg_think(name, _) if name in {"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools", "engine_bundle", "engine_model", "engine_adapters"}
 
 why_think contains text if {
 	some name in object.keys(input.args)
-	not name in {"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools"}
+	not name in {"max_tokens", "messages", "request_bytes", "request_sha256", "stream", "tools", "engine_bundle", "engine_model", "engine_adapters"}
 	text := concat("", ["argument \"", substring(name, 0, 80), "\" is not permitted for this call"])
 }
 
