@@ -320,7 +320,7 @@ func sandboxDigest(a *agentloader.Admitted) attest.Bytes32 {
 		parts = append(parts, []byte(k), []byte(a.Env[k]))
 	}
 	l := a.Manifest.Limits
-	parts = append(parts, fmt.Appendf(nil, "%d %d %d", l.MemoryBytes, l.CPUMillis, l.Processes))
+	parts = append(parts, fmt.Appendf(nil, "%d %d %d %d", l.MemoryBytes, l.CPUMillis, l.Processes, l.IOBytes))
 	if r := a.Manifest.Restart; r != nil {
 		parts = append(parts, fmt.Appendf(nil, "%s %d", r.When, r.Max))
 	}

@@ -66,20 +66,20 @@ func (s *sandboxd) files(req runRequest) ([]sandbox.File, error) {
 		if req.Inference != nil && f.Kind != bundle.KindData {
 			continue // its engine's, and not the agent's to read
 		}
-		source := filepath.Join(imageDir, f.File)
+		file := sandbox.File{Path: dir + "/" + f.Name, Source: filepath.Join(imageDir, f.File)}
 		if f.File == "" {
 			var err error
-			if source, err = s.disks.use(f, req.Instance); err != nil {
+			if file.Source, file.Device, err = s.disks.use(f, req.Instance); err != nil {
 				return nil, fmt.Errorf("%s %q: %w", f.Kind, f.Name, err)
 			}
 		}
-		out = append(out, sandbox.File{Path: dir + "/" + f.Name, Source: source})
+		out = append(out, file)
 	}
 	return out, nil
 }
 
-// use opens the file for an instance and returns its path.
-func (d *diskFiles) use(f runFile, instance string) (string, error) {
+// use opens the file for an instance and returns its path and its device's number.
+func (d *diskFiles) use(f runFile, instance string) (path, device string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := fmt.Sprintf("%x-%d", f.Root[:], f.Size)
@@ -87,14 +87,14 @@ func (d *diskFiles) use(f runFile, instance string) (string, error) {
 	if now == nil {
 		name, err := blockfile.Find(os.DirFS("/sys"), "/dev", f.Root, f.Size)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		if name == "" {
-			return "", errors.New("the disk that held it is gone")
+			return "", "", errors.New("the disk that held it is gone")
 		}
 		file, err := blockfile.Open(filepath.Join("/dev", name), f.Root, f.Size, filesDir)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		now = &diskFile{File: file, what: f.Kind + "/" + f.Name}
 		if d.open == nil {
@@ -105,7 +105,7 @@ func (d *diskFiles) use(f runFile, instance string) (string, error) {
 	if !slices.Contains(now.users, instance) {
 		now.users = append(now.users, instance)
 	}
-	return now.Path, nil
+	return now.Path, now.Device, nil
 }
 
 // leave closes what only this instance read.

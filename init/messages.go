@@ -181,6 +181,7 @@ type agentLimits struct {
 	MemoryBytes int64 `json:"memory_bytes"`
 	CPUMillis   int64 `json:"cpu_millis"`
 	Processes   int64 `json:"processes"`
+	IOBytes     int64 `json:"io_bytes_per_second"`
 }
 
 // admitRequest adds an agent to the signer's table; the signer gives it its

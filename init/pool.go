@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -164,25 +165,25 @@ func (s *sandboxd) launch(ctx context.Context, req runRequest, agent attest.Agen
 	if err := s.still(ctx, req, agent); err != nil {
 		return nil, err
 	}
-	sp, ok := s.pool.Take(req.Instance)
-	if !ok {
-		var err error
-		if sp, err = s.prepare(ctx, req, image); err != nil {
-			return nil, err
-		}
+	if sp, ok := s.pool.Take(req.Instance); ok {
+		return s.release(ctx, req, agent, sp, json.RawMessage(`{"from":"pool"}`))
 	}
-	return s.release(ctx, req, agent, sp)
+	sp, err := s.prepare(ctx, req, image)
+	if err != nil {
+		return nil, err
+	}
+	return s.release(ctx, req, agent, sp, nil)
 }
 
-// release is the second half of launch.
-func (s *sandboxd) release(ctx context.Context, req runRequest, agent attest.Agent, sp *spare) (*sandbox.Sandbox, error) {
+// release is the second half of launch. how stands in the start's entry.
+func (s *sandboxd) release(ctx context.Context, req runRequest, agent attest.Agent, sp *spare, how json.RawMessage) (*sandbox.Sandbox, error) {
 	defer sp.pairs.close()
 	link := linkRequest{Instance: agent.Instance, Name: agent.Name, Bundle: agent.Bundle,
 		Identity: agent.Identity, Tools: req.Tools, Models: req.Models, A2A: req.A2A, Engine: enginePartOf(req)}
 	s.leanings.note(agent.Instance, req)
 	_, err := s.gateway.Call(ctx, opLink, link, nil, sp.pairs.ours...)
 	if err == nil {
-		err = s.record(ctx, provenance.Entry{Kind: provenance.KindStart, Agent: agent.Instance, Identity: agent.Identity})
+		err = s.record(ctx, provenance.Entry{Kind: provenance.KindStart, Agent: agent.Instance, Identity: agent.Identity, Result: how})
 	}
 	if err == nil {
 		err = sp.box.Release(agent.Instance)
@@ -214,7 +215,7 @@ func (s *sandboxd) relaunch(ctx context.Context, req runRequest, agent attest.Ag
 		sp.Drop()
 		return nil, err
 	}
-	return s.release(ctx, req, agent, sp)
+	return s.release(ctx, req, agent, sp, nil)
 }
 
 // errOutdated refuses a start after the revocation list that admitted the agent

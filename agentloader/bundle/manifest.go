@@ -55,6 +55,7 @@ type Limits struct {
 	MemoryBytes int64 `json:"memory_bytes"`
 	CPUMillis   int64 `json:"cpu_millis"`
 	Processes   int64 `json:"processes"`
+	IOBytes     int64 `json:"io_bytes_per_second,omitempty"` // read from each disk
 }
 
 // Restart says when an agent that ended is started again, in the same instance: what it may still do and
@@ -178,7 +179,7 @@ func (m *Manifest) checkTools() error {
 func (m *Manifest) checkLimits() error {
 	l := m.Limits
 	if l.MemoryBytes < 0 || l.MemoryBytes > maxMemory || l.CPUMillis < 0 || l.CPUMillis > maxCPU ||
-		l.Processes < 0 || l.Processes > maxProcs {
+		l.Processes < 0 || l.Processes > maxProcs || l.IOBytes < 0 || l.IOBytes > maxMemory {
 		return fmt.Errorf("limits out of range: %+v", l)
 	}
 	return nil

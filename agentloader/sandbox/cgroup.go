@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ const (
 	defaultMemory    = 512 << 20
 	defaultCPU       = 1000
 	defaultProcesses = 128
+	defaultIO        = 256 << 20 // bytes a second
 )
 
 // The most that there is of processes and threads, whatever a bundle asks for: without numbers left for
@@ -38,7 +40,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
 		v   *int64
 		def int64
-	}{{&l.MemoryBytes, defaultMemory}, {&l.CPUMillis, defaultCPU}, {&l.Processes, defaultProcesses}} {
+	}{{&l.MemoryBytes, defaultMemory}, {&l.CPUMillis, defaultCPU}, {&l.Processes, defaultProcesses}, {&l.IOBytes, defaultIO}} {
 		if *f.v <= 0 {
 			*f.v = f.def
 		}
@@ -52,19 +54,26 @@ type setting struct{ file, value string }
 
 // settings are the limits as the kernel takes them (cgroup-v2.rst). Outside its root the sentry's
 // tasks are what the kernel counts, several to each of the agent's.
-func (l Limits) settings() []setting {
-	l = l.withDefaults()
-	return []setting{
+func (s Spec) settings() []setting {
+	l := s.Limits.withDefaults()
+	out := []setting{
 		{"memory.max", strconv.FormatInt(l.MemoryBytes+sentryMemory, 10)},
 		{"memory.oom.group", "1"},
 		{"cpu.max", fmt.Sprintf("%d %d", l.CPUMillis*cpuPeriod/1000, cpuPeriod)},
 		{"pids.max", strconv.FormatInt(sentryTasks+4*l.Processes, 10)},
 	}
+	// What lies in memory has no device. Writes have none either: an agent's go to memory.
+	for _, f := range s.Files {
+		if set := (setting{"io.max", fmt.Sprintf("%s rbps=%d", f.Device, l.IOBytes)}); f.Device != "" && !slices.Contains(out, set) {
+			out = append(out, set)
+		}
+	}
+	return out
 }
 
 // prepareCgroup makes the directory and hands the controllers down to it and its children.
 func prepareCgroup(dir string) error {
-	const controllers = "+memory +cpu +pids"
+	const controllers = "+memory +cpu +pids +io"
 	if err := writeFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), controllers); err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func (r *Runner) makeCgroup(s *Sandbox) (*os.File, error) {
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	s.cgroup = dir
-	for _, set := range s.spec.Limits.settings() {
+	for _, set := range s.spec.settings() {
 		if err := writeFile(filepath.Join(dir, set.file), set.value); err != nil {
 			return nil, fmt.Errorf("cgroup: %w", err)
 		}

@@ -4,8 +4,9 @@ import "path"
 
 // A File is one that an agent can read beside its image, and only read: a model, an adapter, a data set.
 type File struct {
-	Path   string `json:"path"`   // inside the sandbox: a folder that every image has, and a name
-	Source string `json:"source"` // a regular file outside
+	Path   string `json:"path"`             // inside the sandbox: a folder that every image has, and a name
+	Source string `json:"source"`           // a regular file outside
+	Device string `json:"device,omitempty"` // major:minor of the block device that it is read from; empty if it lies in memory
 }
 
 // fileMounts are the mounts of the files. They cost the sandbox a process (runsc's gofer, about 6 MiB),

@@ -10,7 +10,7 @@ import (
 func TestAHostileAgentGetsNothing(t *testing.T) {
 	s := setUp(t)
 	bystander := s.start(t, "bystander-1", "sleep")
-	for _, instance := range []string{"peek-1", "escape-1", "net-1", "fork-1", "files-1"} {
+	for _, instance := range []string{"peek-1", "escape-1", "cve-1", "net-1", "fork-1", "files-1"} {
 		t.Run(instance, func(t *testing.T) {
 			exit := wait(t, s.startLimited(t, instance, Limits{MemoryBytes: 64 << 20, Processes: 64}, "/hostile"))
 			if said := strings.Join(exit.LastLines, "\n"); exit.Code != 0 || !strings.Contains(said, "refused: ") {

@@ -65,22 +65,25 @@ func TestLimitsAreWrittenAsTheKernelTakesThem(t *testing.T) {
 	if err := prepareCgroup(filepath.Join(dir, "agents")); err != nil {
 		t.Fatal(err)
 	}
-	if b, _ := os.ReadFile(filepath.Join(dir, "agents/cgroup.subtree_control")); string(b) != "+memory +cpu +pids" {
+	if b, _ := os.ReadFile(filepath.Join(dir, "agents/cgroup.subtree_control")); string(b) != "+memory +cpu +pids +io" {
 		t.Errorf("controllers %q", b)
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "agents/pids.max")); string(b) != "16384" {
 		t.Errorf("all sandboxes together may have %q tasks", b)
 	}
-	for _, s := range (Limits{Processes: 1 << 16}).settings() {
+	for _, s := range (Spec{Limits: Limits{Processes: 1 << 16}}).settings() {
 		if s.file == "pids.max" && s.value != "8448" {
 			t.Errorf("a bundle that wants everything gets %s tasks", s.value)
 		}
 	}
 	got := map[string]string{}
-	for _, s := range (Limits{MemoryBytes: 100 << 20, CPUMillis: 1500, Processes: 10}).settings() {
+	spec := Spec{Limits: Limits{MemoryBytes: 100 << 20, CPUMillis: 1500, Processes: 10, IOBytes: 1 << 20}, Files: []File{
+		{Path: "/models/a", Device: "253:0"}, {Path: "/data/b", Device: "253:0"}, {Path: "/data/in-memory"},
+	}}
+	for _, s := range spec.settings() {
 		got[s.file] = s.value
 	}
-	want := map[string]string{"memory.max": "205520896", "memory.oom.group": "1", "cpu.max": "150000 100000", "pids.max": "296"}
+	want := map[string]string{"memory.max": "205520896", "memory.oom.group": "1", "cpu.max": "150000 100000", "pids.max": "296", "io.max": "253:0 rbps=1048576"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -35,6 +35,7 @@ type Limits struct {
 	MemoryBytes int64
 	CPUMillis   int64 // of a thousand for each core
 	Processes   int64 // processes and threads
+	IOBytes     int64 // a second, read from each disk that has files of the agent
 }
 
 // Spec is one agent to run.

@@ -46,6 +46,9 @@ func run(args []string) (int, error) {
 	if len(args) < 2 || args[0] != "--" {
 		return failed, errors.New("usage: shim -- COMMAND [ARGUMENT…]")
 	}
+	if err := seal(); err != nil {
+		return failed, err
+	}
 	link, err := take(linkVariable)
 	if err != nil {
 		return failed, fmt.Errorf("link: %w", err)
@@ -74,6 +77,16 @@ func run(args []string) (int, error) {
 	}()
 	trustOnce(gateway, assigned)
 	return supervise(args[1:], stdio)
+}
+
+// seal keeps the agent, which has the same user, from this process's memory and descriptors
+// (ptrace(2), access mode checking). The agent that is started from here has its own.
+func seal() error {
+	const setDumpable = 4 // prctl(2), PR_SET_DUMPABLE
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, setDumpable, 0, 0); errno != 0 {
+		return fmt.Errorf("sealing: %w", errno)
+	}
+	return nil
 }
 
 // take turns a passed descriptor into a connection and hides it from the agent.

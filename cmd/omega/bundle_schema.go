@@ -125,6 +125,9 @@ var manifestFacts = map[string]map[string]any{
 	"Limits.memory_bytes": {"minimum": 0},
 	"Limits.cpu_millis":   {"minimum": 0},
 	"Limits.processes":    {"minimum": 0},
+
+	"Limits.io_bytes_per_second": {"minimum": 0, "maximum": 1 << 40},
+
 	"Restart.when":        {"enum": []string{bundle.RestartFailure, bundle.RestartAlways}},
 	"Restart.max":         {"minimum": 1, "maximum": 1000},
 	"File.name":           {"pattern": schemaName},

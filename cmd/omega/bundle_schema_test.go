@@ -49,6 +49,7 @@ func TestTheManifestSchemaAgreesWithTheReader(t *testing.T) {
 		{"a model without a root", `,"root":"` + d + `"},"adapters"`, `},"adapters"`},
 		{"a restart on another word", "always", "sometimes"},
 		{"a port that needs rights", "8080", "80"},
+		{"more of a disk than there can be", `"processes":1`, `"processes":1,"io_bytes_per_second":1099511627777`},
 		{"text for a number", `"processes":1`, `"processes":"1"`},
 	}
 	for _, tt := range tests {

@@ -25,13 +25,14 @@ const crowdVariable = "OMEGA_CROWD"
 // hostiles are the instances that try what no agent should, with the exit code of
 // each (-1: any but 0), and the memory that those have who are to run out of it.
 var hostiles = map[string]int{
-	"peek-1": 0, "escape-1": 0, "net-1": 0, "fork-1": 0, "files-1": 0, "flood-1": 0, "kill-1": -1, "eat-1": 137, "crash-1": 1,
+	"peek-1": 0, "escape-1": 0, "cve-1": 0, "net-1": 0, "fork-1": 0, "files-1": 0, "flood-1": 0, "kill-1": -1, "eat-1": 137, "crash-1": 1,
 }
 
 const (
-	crowdMemory  = 64 << 20 // of one agent of the crowd, beside its sandbox
-	crowdMachine = 4096     // MiB
-	crowdPolicy  = `
+	crowdPatience = 20 * time.Minute // a call of the system takes a millisecond where a processor is emulated
+	crowdMemory   = 64 << 20         // of one agent of the crowd, beside its sandbox
+	crowdMachine  = 4096             // MiB
+	crowdPolicy   = `
   - name: hostile
     requires: [{role: author, principal: workshop}, {role: operator, principal: operator}, {role: tool, principal: archive}]
     permits:
@@ -170,6 +171,8 @@ func (w *crowd) boot(t *testing.T, ref bundleRef) {
 // deploy has the crowd started over the network, one after the other.
 func (w *crowd) deploy(t *testing.T, ref bundleRef, n int) {
 	t.Helper()
+	begin := time.Now()
+	defer func() { t.Logf("%d agents deployed in %s", n, time.Since(begin)) }()
 	for i := range n {
 		args := w.verifying("deploy", "--bundle", ref.String(), "--instance", fmt.Sprintf("stay-%d", i),
 			"--serial", strconv.FormatInt(time.Now().UnixMicro(), 10), "--key", w.keys.path("deployer.pem"))
@@ -184,11 +187,24 @@ func (w *crowd) deploy(t *testing.T, ref bundleRef, n int) {
 // hostilesEnd waits until each of them has had its way.
 func (w *crowd) hostilesEnd(t *testing.T) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), crowdPatience)
+	defer cancel()
 	for instance := range hostiles {
-		if _, err := w.hear(t.Context(), "agent "+instance+" exited"); err != nil {
-			t.Errorf("%s: %v", instance, err)
+		if _, err := w.console.wait(ctx, w.machine.Done(), "agent "+instance+" exited"); err != nil {
+			t.Errorf("%s: %v; it wrote\n%s", instance, err, w.outputOf(t, instance))
 		}
 	}
+}
+
+// outputOf is what an agent wrote last.
+func (w *crowd) outputOf(t *testing.T, instance string) string {
+	t.Helper()
+	var out bytes.Buffer
+	args := w.verifying("agents", "--output", instance, "--caller-key", w.keys.path("deployer.pem"))
+	if err := runAgents(t.Context(), &env{Stdout: &out, Stderr: &out}, args[1:]); err != nil {
+		return err.Error()
+	}
+	return out.String()
 }
 
 // entries are the log's entries by agent, in their order.
@@ -234,6 +250,8 @@ func checkCrowd(t *testing.T, entries map[string][]provenance.Entry, n int) {
 			}
 		}
 	}
+	all := 0
+	defer func() { t.Logf("%d agents had %d answers", n, all) }()
 	for i := range n {
 		instance := fmt.Sprintf("stay-%d", i)
 		answers, since := 0, 0
@@ -248,6 +266,7 @@ func checkCrowd(t *testing.T, entries map[string][]provenance.Entry, n int) {
 				}
 			}
 		}
+		all += answers
 		if answers < 2 || since < 1 {
 			t.Errorf("%s had %d answers, %d of them after the last attack", instance, answers, since)
 		}

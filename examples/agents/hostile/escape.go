@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"unsafe"
 )
 
 // kernelSettings tries the files that container escapes begin with.
@@ -20,28 +19,6 @@ func kernelSettings() error {
 		f.Close()
 		if err == nil {
 			return fmt.Errorf("wrote to %s", name)
-		}
-	}
-	return nil
-}
-
-// releaseAgent is CVE-2022-0492: a cgroup whose end runs a program outside.
-func releaseAgent() error {
-	dir := "/tmp/cgroup"
-	_ = os.Mkdir(dir, 0o755)
-	if err := syscall.Mount("cgroup", dir, "cgroup", 0, "memory"); err == nil {
-		return errors.New("mounted a cgroup hierarchy")
-	}
-	return nil
-}
-
-// overwriteProgram is CVE-2019-5736: writing to the program that started this one.
-func overwriteProgram() error {
-	for _, name := range []string{"/proc/self/exe", "/proc/1/exe", "/.omega/shim", "/hostile"} {
-		f, err := os.OpenFile(name, os.O_WRONLY, 0)
-		if err == nil {
-			f.Close()
-			return fmt.Errorf("opened %s for writing", name)
 		}
 	}
 	return nil
@@ -63,24 +40,6 @@ func privilegedCalls() error {
 	}
 	if err := syscall.Settimeofday(&syscall.Timeval{Sec: 1}); err == nil {
 		return errors.New("set the clock")
-	}
-	return nil
-}
-
-// openByHandle is how "shocker" read files of the host.
-func openByHandle() error {
-	handle := struct {
-		bytes, kind uint32
-		handle      [8]byte
-	}{8, 1, [8]byte{2}}
-	root, err := os.Open("/")
-	if err != nil {
-		return nil
-	}
-	defer root.Close()
-	const openByHandleAt = 304 // amd64
-	if fd, _, errno := syscall.Syscall(openByHandleAt, root.Fd(), uintptr(unsafe.Pointer(&handle)), 0); errno == 0 {
-		return fmt.Errorf("descriptor %d", fd)
 	}
 	return nil
 }

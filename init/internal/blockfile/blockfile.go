@@ -73,7 +73,8 @@ func holds(path string, root [32]byte, size int64) bool {
 
 // A File is a regular file over a disk.
 type File struct {
-	Path string
+	Path   string
+	Device string // major:minor of what it is read from
 
 	dir  string
 	name string // of the verity device
@@ -120,18 +121,31 @@ func (f *File) activate(disk string, root [32]byte, size int64) (string, error) 
 	if err := m.load(f.name, uint64(verity.DataBlocks(size))*verity.BlockSize/512, "verity", table); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("/dev/dm-%d", minor), m.resume(f.name)
+	checked := fmt.Sprintf("/dev/dm-%d", minor)
+	if err := m.resume(f.name); err != nil {
+		return "", err
+	}
+	f.Device, err = number(checked)
+	return checked, err
 }
 
 // verityTable are the words that the target is made with (verity.rst, Construction Parameters).
 func verityTable(disk string, root [32]byte, size int64) (string, error) {
+	disk, err := number(disk)
+	if err != nil {
+		return "", err
+	}
+	blocks := verity.DataBlocks(size)
+	return fmt.Sprintf("1 %s %s %d %d %d %d sha256 %x -", disk, disk, verity.BlockSize, verity.BlockSize, blocks, blocks, root), nil
+}
+
+// number is how the kernel names a block device where it has no path.
+func number(device string) (string, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(disk, &st); err != nil {
+	if err := unix.Stat(device, &st); err != nil {
 		return "", fmt.Errorf("disk: %w", err)
 	}
-	number := fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
-	blocks := verity.DataBlocks(size)
-	return fmt.Sprintf("1 %s %s %d %d %d %d sha256 %x -", number, number, verity.BlockSize, verity.BlockSize, blocks, blocks, root), nil
+	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)), nil
 }
 
 // mount mounts the image whose file's contents are the checked device's.

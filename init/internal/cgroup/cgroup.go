@@ -13,7 +13,7 @@ import (
 type Tree struct{ Dir string }
 
 // controllers are handed down to every child cgroup.
-const controllers = "+memory +pids +cpu"
+const controllers = "+memory +pids +cpu +io"
 
 // groups below the root: the platform's own children and the agents.
 const (

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -23,13 +24,14 @@ func main() {
 		fmt.Println("open:", err)
 		os.Exit(2)
 	}
-	sum := sha256.New()
+	sum, begin := sha256.New(), time.Now()
 	n, err := io.Copy(sum, f)
 	if errors.Is(err, syscall.EIO) {
 		fmt.Printf("I/O error after %d bytes\n", n)
 		os.Exit(3)
 	}
 	fmt.Printf("read %d bytes, %v, sha256:%x\n", n, err, sum.Sum(nil))
+	fmt.Println("it took", time.Since(begin).Milliseconds(), "ms")
 	if err != nil {
 		os.Exit(2)
 	}
