@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -72,11 +73,16 @@ func diskBomb() error {
 
 // memoryBomb does not return: the kernel ends this agent and no other.
 func memoryBomb() error {
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		return err
+	}
+	defer zero.Close()
 	var kept [][]byte
 	for range 4096 {
 		b := make([]byte, 1<<20)
-		for i := range b {
-			b[i] = byte(i)
+		if _, err := io.ReadFull(zero, b); err != nil { // one call for 256 pages
+			return err
 		}
 		kept = append(kept, b)
 	}
