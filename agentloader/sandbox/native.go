@@ -76,6 +76,7 @@ const (
 	nativeGateFD
 	NativeImageFD
 	nativeInboundFD
+	NativeEndFD // none from here on
 )
 
 // plan says how the sandbox is to be confined.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -157,6 +158,10 @@ func network(p *sandbox.Plan) error {
 
 // confine gives up all rights. What it installs stays through the exec.
 func confine(p *sandbox.Plan) error {
+	// Whatever else a parent had open ends here.
+	if err := unix.CloseRange(sandbox.NativeEndFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("descriptors: %w", err)
+	}
 	tasks := uint64(p.Tasks)
 	if err := syscall.Setrlimit(unix.RLIMIT_NPROC, &syscall.Rlimit{Cur: tasks, Max: tasks}); err != nil {
 		return fmt.Errorf("tasks: %w", err)

@@ -20,6 +20,13 @@ type Rule struct {
 	Call        string
 	Arg         int
 	Mask, Value uint32
+	And         *Also // and only while this holds too
+}
+
+// Also is a second condition of a rule with a mask.
+type Also struct {
+	Arg         int
+	Mask, Value uint32
 }
 
 // Calls makes plain rules of names.
@@ -93,7 +100,7 @@ func assemble(rules []Rule, match, other uint32) ([]unix.SockFilter, error) {
 		if !ok {
 			return nil, fmt.Errorf("system call %q is not in the table", r.Call)
 		}
-		if r.Arg < 0 || r.Arg > 5 {
+		if r.Arg < 0 || r.Arg > 5 || r.And != nil && (r.Mask == 0 || r.And.Arg < 0 || r.And.Arg > 5) {
 			return nil, fmt.Errorf("system call %s: argument %d", r.Call, r.Arg)
 		}
 		prog = append(prog, one(nr, r, match)...)
@@ -120,14 +127,18 @@ func one(nr uint32, r Rule, match uint32) []unix.SockFilter {
 	if r.Mask == 0 {
 		return []unix.SockFilter{jump(unix.BPF_JEQ, nr, 0, 1), ret(match)}
 	}
-	return []unix.SockFilter{
-		jump(unix.BPF_JEQ, nr, 0, 5),
-		load(uint32(offArgs + 8*r.Arg)), // low half: little endian
-		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: r.Mask},
-		jump(unix.BPF_JEQ, r.Value, 0, 1),
-		ret(match),
-		load(offNumber),
+	conditions := []Also{{r.Arg, r.Mask, r.Value}}
+	if r.And != nil {
+		conditions = append(conditions, *r.And)
 	}
+	prog := []unix.SockFilter{jump(unix.BPF_JEQ, nr, 0, uint8(3*len(conditions)+2))}
+	for i, c := range conditions {
+		prog = append(prog,
+			load(uint32(offArgs+8*c.Arg)), // low half: little endian
+			unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: c.Mask},
+			jump(unix.BPF_JEQ, c.Value, 0, uint8(3*(len(conditions)-1-i)+1)))
+	}
+	return append(prog, ret(match), load(offNumber))
 }
 
 func load(offset uint32) unix.SockFilter {

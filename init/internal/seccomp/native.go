@@ -23,13 +23,11 @@ const (
 // that mount, trace, load, make namespaces, reach keys or io_uring, or change who it is.
 var Native = slices.Concat([]Rule{
 	{Call: "clone", Arg: 0, Mask: newNamespaces, Value: 0},
-	{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET},
-	{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET6},
 	{Call: "ioctl", Arg: 1, Mask: math.MaxUint32, Value: unix.TCGETS}, // isatty
 	{Call: "ioctl", Arg: 1, Mask: math.MaxUint32, Value: fionread},
 	{Call: "ioctl", Arg: 1, Mask: math.MaxUint32, Value: fionbio},
 	{Call: "ioctl", Arg: 1, Mask: math.MaxUint32, Value: fioclex},
-}, Pair, Calls(
+}, overIP(0), overIP(unix.IPPROTO_TCP), overIP(unix.IPPROTO_UDP), Pair, Calls(
 	"accept", "accept4", "access", "arch_prctl", "bind", "brk", "chdir", "clock_getres", "clock_gettime",
 	"clock_nanosleep", "close", "close_range", "connect", "copy_file_range", "dup", "dup2", "dup3", "epoll_create1",
 	"epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "execve", "exit", "exit_group",
@@ -49,6 +47,16 @@ var Native = slices.Concat([]Rule{
 	"sysinfo", "tgkill", "time", "timerfd_create", "timerfd_gettime", "timerfd_settime", "times", "truncate", "umask",
 	"uname", "unlink", "unlinkat", "utimensat", "wait4", "waitid", "write", "writev",
 ))
+
+// overIP permits sockets of one protocol over IP. Others speak TCP under another
+// name (MPTCP, SMC), and Landlock does not look at their ports.
+func overIP(protocol uint32) []Rule {
+	and := &Also{Arg: 2, Mask: math.MaxUint32, Value: protocol}
+	return []Rule{
+		{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET, And: and},
+		{Call: "socket", Arg: 0, Mask: math.MaxUint32, Value: unix.AF_INET6, And: and},
+	}
+}
 
 // NativeDevice is Native for a sandbox with devices, whose drivers are asked by ioctl.
 // Landlock says on which files.
