@@ -50,11 +50,7 @@ type hotel struct {
 	ended   []string
 	fails   error
 	closing map[string]func()
-}
-
-// StartEngine starts nothing: there are no engines here.
-func (h *hotel) StartEngine(context.Context, string, string, string) error {
-	return errors.New("no engines here")
+	hold    chan struct{} // an engine answers once it is closed
 }
 
 func (h *hotel) Start(_ context.Context, offer, instance string) error {
@@ -68,6 +64,19 @@ func (h *hotel) Start(_ context.Context, offer, instance string) error {
 	}
 	h.began = append(h.began, instance)
 	number := len(h.began)
+	var mu sync.Mutex
+	var told []string
+	return h.open("desk", instance, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, string(b))
+		_, _ = io.WriteString(w, fmt.Sprintf("sandbox %d was told %s", number, strings.Join(told, ", ")))
+	}))
+}
+
+// open makes a sandbox that answers by a handler. The lock is held.
+func (h *hotel) open(name, instance string, handler http.Handler) error {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -75,22 +84,14 @@ func (h *hotel) Start(_ context.Context, offer, instance string) error {
 	ours, theirs := fileConn(h.t, fds[0]), fileConn(h.t, fds[1])
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	var mu sync.Mutex
-	var told []string
-	srv := &http.Server{Protocols: &protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		mu.Lock()
-		defer mu.Unlock()
-		told = append(told, string(b))
-		_, _ = io.WriteString(w, fmt.Sprintf("sandbox %d was told %s", number, strings.Join(told, ", ")))
-	})}
+	srv := &http.Server{Protocols: &protocols, Handler: handler}
 	l := &single{conn: make(chan net.Conn, 1)}
 	l.conn <- theirs
 	go func() { _ = srv.Serve(l) }()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = h.gw.ServeInbound(context.Background(), gateway.Agent{Instance: instance, Name: "desk"}, ours)
+		_ = h.gw.ServeInbound(context.Background(), gateway.Agent{Instance: instance, Name: name}, ours)
 	}()
 	stop := sync.OnceFunc(func() { _ = srv.Close(); _ = theirs.Close(); _ = l.Close(); <-done })
 	if h.closing == nil {

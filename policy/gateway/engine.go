@@ -150,14 +150,14 @@ func (g *Gateway) engineProcess(agent Agent) (*engineProcess, <-chan struct{}, e
 		p = nil
 	}
 	if p == nil {
-		if time.Since(e.started[instance]) < startPause {
+		if g.cfg.Now().Sub(e.started[instance]) < startPause {
 			return nil, nil, fmt.Errorf("%s: %w", pin.Name, errResting)
 		}
 		if !e.room(g, o) {
 			return nil, e.changed, nil
 		}
 		p = &engineProcess{offer: o, instance: instance, ready: make(chan struct{})}
-		e.procs[instance], e.started[instance] = p, time.Now()
+		e.procs[instance], e.started[instance] = p, g.cfg.Now()
 		go g.startEngine(p, agent.Instance)
 	}
 	p.users++
