@@ -29,6 +29,7 @@ func TestVMAtWork(t *testing.T) {
 	w.write("policy.yaml", workPolicy)
 	disks := w.readers()
 	w.agents()
+	disks = append(disks, w.engine())
 	w.ok(append([]string{"bundle", "layout", "--out", w.path("layout.tar")}, w.layout...)...)
 	if _, err := build(t.Context(), bootEnv(t), buildOptions{Profile: "cpu", Policy: w.path("policy.yaml"), Out: w.path("image")}); err != nil {
 		t.Fatal(err)
@@ -52,6 +53,7 @@ func TestVMAtWork(t *testing.T) {
 	t.Run("an agent is asked, and a statement says so", w.invoked)
 	t.Run("an agent waits for a person", w.approved)
 	t.Run("sessions and their servers share nothing", w.sessions)
+	t.Run("an engine answers with an agent's own adapter", w.inferred)
 	t.Run("the table and the last words of agents", w.observed)
 	w.evidenceOf(w.v)
 	if err := w.v.Stop(vmContext(t)); err != nil {

@@ -22,6 +22,10 @@ principals:
   - {name: mia, key: mia.pub, roles: [model], names: ["*"]}
   - {name: owner, key: files.pub, roles: [tool], names: [notes]}
   - {name: boss, key: boss.pub, roles: [approver], names: ["*"]}
+  - {name: maker, key: files.pub, roles: [engine], names: [llama]}
+  - {name: lab, key: mia.pub, roles: [adapter], names: ["*"]}
+models:
+  - {name: tiny, engine: llama, max_tokens: 64}
 callers:
   - {name: anyone, anonymous: true, rights: [observe, invoke], agents: ["*"]}
   - {name: boss, key: boss.pub, rights: [invoke, approve, observe, output], agents: ["*"]}
@@ -43,6 +47,13 @@ agents:
     requires: [{role: author, principal: acme}, {role: tool, principal: owner}]
     sessions: clean
     permits: [{id: note, action: mcp.tools/call, resource: notes/note, args: {text: {type: string}}}]
+  - {name: llama, requires: [{role: engine, principal: maker}, {role: model, principal: mia}], permits: []}
+  - name: plain
+    requires: [{role: author, principal: acme}, {role: engine, principal: maker}, {role: model, principal: mia}]
+    permits: [{id: ask-plain, action: llm.chat, resource: tiny}]
+  - name: tuned
+    requires: [{role: author, principal: acme}, {role: engine, principal: maker}, {role: model, principal: mia}, {role: adapter, principal: lab}]
+    permits: [{id: ask-tuned, action: llm.chat, resource: tiny}]
   - {name: hostile, requires: [{role: author, principal: acme}], permits: []}
 `
 
@@ -56,16 +67,17 @@ type workplace struct {
 }
 
 // add publishes a bundle and has instances of it deployed.
-func (w *workplace) add(manifest, image string, instances ...string) {
+func (w *workplace) add(manifest, image string, instances ...string) (ref string) {
 	w.t.Helper()
 	w.write("agent.json", manifest)
-	ref := w.ok("bundle", "pack", "--manifest", w.path("agent.json"), "--image", image, "--to", w.repo)
+	ref = w.ok("bundle", "pack", "--manifest", w.path("agent.json"), "--image", image, "--to", w.repo)
 	w.sign("author", "author", "acme", ref)
 	w.layout = append(w.layout, ref)
 	for _, name := range instances {
 		w.deployments = append(w.deployments, json.RawMessage(w.ok("bundle", "deployment", "--key", w.path("author"), "--instance", name,
 			"--audience", "files", "--serial", fmt.Sprint(100+len(w.deployments)), ref)))
 	}
+	return ref
 }
 
 // program builds one for an image of its own and returns the image's folder.
