@@ -61,7 +61,6 @@ agents:
 type workplace struct {
 	*packer
 	v           *vm
-	artifacts   string
 	layout      []string // of `omega bundle layout`
 	deployments []json.RawMessage
 }
