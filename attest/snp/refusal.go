@@ -32,6 +32,24 @@ func (r *Refusal) Error() string {
 	return s
 }
 
+// wanted is what each part has to be.
+var wanted = map[string]string{
+	PartReport:      "an attestation report as AMD specifies it",
+	PartChain:       "certificates that lead to the product's root key",
+	PartExpiry:      "certificates that are valid at this time",
+	PartRevocation:  "a list of AMD's that is current and names none of the chain",
+	PartCertificate: "the certificate of this chip, for the TCB that the report names",
+	PartSignature:   "a signature by the key of the certificate",
+}
+
+// Wanted is what was expected, never empty.
+func (r *Refusal) Wanted() string {
+	if r.Expected != "" {
+		return r.Expected
+	}
+	return wanted[r.Part]
+}
+
 // Unwrap is the class of the refusal.
 func (r *Refusal) Unwrap() error { return attest.ErrSignature }
 

@@ -1,10 +1,10 @@
 package verifier
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"omega/attest"
 	"omega/internal/share"
@@ -100,7 +100,7 @@ func (a *appraisal) hash() []hashed {
 
 // agent appraises one agent.
 func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
-	c := attest.Check{Name: "agent " + title(g)}
+	c := attest.Check{Name: "agent " + title(g), Expected: "an agent bundle, and an instance name of its own", Found: fmt.Sprintf("bundle %s, instance %q", g.Bundle, g.Instance)}
 	if g.Shown() && (g.Bundle.IsZero() || g.Instance == "" || seen[g.Instance]) {
 		c.Words = "the agent has no bundle, or its name twice"
 		a.compare(false, c)
@@ -108,15 +108,7 @@ func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
 	}
 	seen[g.Instance] = true
 	if err := a.identity(g, h); err != nil {
-		if c.Expected = g.Identity.String(); !h.identity.IsZero() {
-			c.Found = h.identity.String()
-		}
-		if errors.Is(err, ErrSignature) {
-			a.refuse(err, c)
-			return
-		}
-		c.Words = err.Error()
-		a.compare(false, c)
+		a.refuse(err, c)
 		return
 	}
 	c.Words = "agent " + strconv.Quote(g.Name) + ", " + g.State + ", is made of the " + strconv.Itoa(len(g.Components)) + " components shown, each signed by its principal"
@@ -129,16 +121,24 @@ func (a *appraisal) agent(g *attest.Agent, h *hashed, seen map[string]bool) {
 	a.compare(true, c)
 }
 
+// signers are the keys that a component's signatures name, in words.
+func signers(c *attest.Component) string {
+	if len(c.Signatures) == 0 {
+		return "no signature"
+	}
+	return "signatures by " + strings.Trim(fmt.Sprint(c.KeyIDs()), "[]")
+}
+
 // identity says why an agent is not what its identity says, signatures first.
 func (a *appraisal) identity(g *attest.Agent, h *hashed) error {
 	if len(g.Components) == 0 {
-		return errors.New("the agent shows no components, and its identity is not one that is known here")
+		return refusal(ErrMismatch, "the agent shows no components, and its identity is not one that is known here", g.Identity, "an identity that was appraised before")
 	}
 	if err := a.parts(g, h); err != nil {
 		return err
 	}
 	if !h.unsent && g.Identity != h.identity {
-		return errors.New("the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's")
+		return refusal(ErrMismatch, "the agent is not made of the components shown: one was changed, added, left out, or swapped with another agent's", h.identity, g.Identity)
 	}
 	return nil
 }
@@ -155,9 +155,9 @@ func (a *appraisal) parts(g *attest.Agent, h *hashed) error {
 		case !c.Hidden.IsZero():
 			continue
 		case !c.Shown():
-			return fmt.Errorf("the agent leaves out component %s, which is not known here", c.Known)
+			return refusal(ErrMismatch, "the agent leaves out a component that is not known here", c.Known, "a component that was appraised before")
 		case c.Kind == attest.KindPolicy && c.Digest != a.e.Boot.PolicyDigest:
-			return errors.New("the agent's policy is not the platform's")
+			return refusal(ErrMismatch, "the agent's policy is not the platform's", c.Digest, a.e.Boot.PolicyDigest)
 		}
 		if err := a.vouch(c, h.ids[i], g.Bundle); err != nil {
 			return err
@@ -181,7 +181,10 @@ func (a *appraisal) vouch(c *attest.Component, id, bundle attest.Bytes32) error 
 	key := vouching{id, bundle}
 	err, done := a.vouched[key]
 	if !done {
-		err = a.voucher.Vouched(c, bundle)
+		if err = a.voucher.Vouched(c, bundle); err != nil {
+			err = &Refusal{Class: ErrSignature, Words: err.Error(), Found: signers(c), cause: err,
+				Expected: fmt.Sprintf("a signature of principal %q as %q over %s %q", c.Principal, c.Role, c.Kind, c.Name)}
+		}
 		a.vouched[key] = err
 	}
 	return err

@@ -36,7 +36,7 @@ func AppraiseCertificate(c *attest.CertificateEvidence, p CertificateParams) (*a
 	}
 	a := &appraisal{p: p.Params, e: e, sent: e, result: attest.Result{Verdict: attest.VerdictRefused}}
 	if err := a.authenticate(); err != nil {
-		a.add(attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()})
+		a.add(FailedCheck("signature", err))
 		return &a.result, err
 	}
 	for _, check := range a.p.Report.Check(a.verified) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"omega/attest"
@@ -100,7 +101,7 @@ func (a *appraisal) image() {
 		Words: "the release's security version",
 	})
 	if a.p.Now.After(r.Expires) {
-		a.refuse(fmt.Errorf("%w: the manifest expired on %s", ErrSignature, r.Expires.Format(time.RFC3339)), attest.Check{Name: "expiry"})
+		a.refuse(refusal(ErrSignature, "the manifest expired on "+r.Expires.Format(time.RFC3339), a.p.Now.UTC().Format(time.RFC3339), "a time up to that"), attest.Check{Name: "expiry"})
 		return
 	}
 	a.add(attest.Check{Name: "expiry", Status: attest.Proven, Found: r.Expires.Format(time.RFC3339), Words: "the manifest has not expired"})
@@ -113,7 +114,8 @@ func (a *appraisal) log() {
 	c := attest.Check{Name: "log", Expected: "a checkpoint of " + origin, Words: "the provenance log's head is signed by this boot's log key; every entry below it is fixed"}
 	head, err := openCheckpoint(a.e.Session.Checkpoint, origin, b.LogKey)
 	if err != nil {
-		c.Words = err.Error()
+		first, _, _ := strings.Cut(string(a.e.Session.Checkpoint), "\n")
+		c.Words, c.Found = err.Error(), fmt.Sprintf("%.100q", first)
 	} else {
 		c.Found = fmt.Sprintf("%d entries, root %s", head.size, head.root)
 	}
@@ -124,14 +126,15 @@ func (a *appraisal) log() {
 func (a *appraisal) revoked() {
 	if a.p.Revoked == nil {
 		if a.p.Policy != nil && a.p.Policy.Revocation.Required {
-			a.refuse(fmt.Errorf("%w: the appraisal policy demands a revocation list: give one with --revoked", ErrCollateral), attest.Check{Name: "revoked"})
+			a.refuse(refusal(ErrCollateral, "the appraisal policy demands a revocation list: give one with --revoked", "", "a revocation list"), attest.Check{Name: "revoked"})
 			return
 		}
 		a.say("revoked", "no revocation list was given, so a component or key that was revoked is not noticed")
 		return
 	}
 	if err := a.p.Revoked.Current(a.p.Now); err != nil {
-		a.refuse(err, attest.Check{Name: "revoked"})
+		a.refuse(err, attest.Check{Name: "revoked", Expected: "a revocation list that is good at " + a.p.Now.UTC().Format(time.RFC3339),
+			Found: fmt.Sprintf("list %d, good until %s", a.p.Revoked.Serial, a.p.Revoked.Expires.UTC().Format(time.RFC3339))})
 		return
 	}
 	c := attest.Check{Name: "revoked", Expected: "no component and no key of the revocation list", Words: fmt.Sprintf("nothing that is shown is on revocation list %d", a.p.Revoked.Serial)}

@@ -3,6 +3,7 @@ package verifier
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"omega/attest"
 	"omega/gpu/evidence"
@@ -66,12 +67,13 @@ func (a *appraisal) readyGPU() {
 			return
 		}
 		if s.GPUEvidence.IsZero() {
-			a.compare(len(a.e.SessionGPU) == 0, attest.Check{Name: "gpu_session", Words: "no fresh evidence of the GPU was asked for"})
+			a.compare(len(a.e.SessionGPU) == 0, attest.Check{Name: "gpu_session",
+				Expected: "none, as the session says", Found: fmt.Sprintf("evidence of %d GPUs", len(a.e.SessionGPU)), Words: "no fresh evidence of the GPU was asked for"})
 			return
 		}
 		now := a.gpus("gpu_session", a.e.SessionGPU, s.GPUEvidence, attest.GPUSessionNonce(b.BootID, s.NonceRoot))
 		if now != nil {
-			a.compare(sameGPUs(boot, now), attest.Check{Name: "gpu_identity", Expected: "the GPUs of this boot", Words: "the GPUs are those that the boot began with"})
+			a.compare(sameGPUs(boot, now), attest.Check{Name: "gpu_identity", Expected: "the GPUs of this boot: " + serials(boot), Found: serials(now), Words: "the GPUs are those that the boot began with"})
 		}
 		return
 	}
@@ -128,6 +130,15 @@ func sameGPUs(a, b []*evidence.Result) bool {
 		}
 	}
 	return true
+}
+
+// serials names GPUs in words.
+func serials(all []*evidence.Result) string {
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = "serial " + r.Serial
+	}
+	return strings.Join(names, ", ")
 }
 
 // gpuClass gives a refusal of GPU evidence its class here.

@@ -14,13 +14,13 @@ import (
 func Invocation(s *attest.SignedInvocation, e *attest.Evidence) error {
 	i := &s.Statement
 	if err := i.Validate(); err != nil {
-		return fmt.Errorf("%w: invocation statement: %w", ErrSignature, err)
+		return malformed(ErrSignature, "invocation statement", err)
 	}
 	if !s.SignedBy(e.Boot.AttestationKey) {
-		return fmt.Errorf("%w: invocation statement: not signed by this platform's attestation key", ErrSignature)
+		return refusal(ErrSignature, "the invocation statement is not signed by this platform's attestation key", "a signature by another key, or over other bytes", "one by "+e.Boot.AttestationKey.String())
 	}
 	if boot := attest.Bytes32(e.Boot.Digest()); i.Platform != boot {
-		return fmt.Errorf("%w: invocation statement: found platform %s, expected %s", ErrMismatch, i.Platform, boot)
+		return refusal(ErrMismatch, "the invocation statement is about another platform, or another boot", i.Platform, boot)
 	}
 	found := false
 	for n := range e.Agents {
@@ -28,14 +28,14 @@ func Invocation(s *attest.SignedInvocation, e *attest.Evidence) error {
 		found = found || a.Hidden.IsZero() && a.Identity == i.Identity && (!a.Shown() || a.Instance == i.Instance)
 	}
 	if !found {
-		return fmt.Errorf("%w: invocation statement: the evidence shows no agent %q of identity %s", ErrMismatch, i.Instance, i.Identity)
+		return refusal(ErrMismatch, "the invocation statement is about an agent that the evidence does not show", fmt.Sprintf("agent %q of identity %s", i.Instance, i.Identity), fmt.Sprintf("one of the %d agents shown", len(e.Agents)))
 	}
 	head, err := openCheckpoint(e.Session.Checkpoint, "omega/"+hex.EncodeToString(e.Boot.BootID[:]), e.Boot.LogKey)
 	if err != nil {
-		return fmt.Errorf("%w: invocation statement: %w", ErrMismatch, err)
+		return malformed(ErrMismatch, "evidence's checkpoint of the log", err)
 	}
 	if i.LogIndex >= head.size {
-		return fmt.Errorf("%w: invocation statement: entry %d, the log has %d: ask for newer evidence", ErrMismatch, i.LogIndex, head.size)
+		return refusal(ErrMismatch, "the invocation statement is newer than the evidence: ask for newer evidence", fmt.Sprintf("entry %d", i.LogIndex), fmt.Sprintf("an entry below %d", head.size))
 	}
 	return nil
 }

@@ -77,24 +77,29 @@ func (p Params) platform(e *attest.Evidence, verdict string) (*Known, error) {
 func (a *appraisal) recall() error {
 	k := a.p.Known
 	if k == nil || a.sent.Platform != attest.Bytes32(k.Boot.Digest()) {
-		return fmt.Errorf("%w: the evidence leans on an appraisal of platform %s, which is not remembered here", ErrSignature, a.sent.Platform)
+		known := "no platform that is remembered"
+		if k != nil {
+			known = attest.Bytes32(k.Boot.Digest()).String()
+		}
+		return refusal(ErrSignature, "the evidence leans on an appraisal of a platform, which is not remembered here", a.sent.Platform, known)
 	}
 	digest, err := a.p.Digest()
 	if err != nil {
 		return err
 	}
 	if k.Policy != digest {
-		return fmt.Errorf("%w: the platform was appraised by another appraisal policy", ErrMismatch)
+		return refusal(ErrMismatch, "the platform was appraised by another appraisal policy", k.Policy, digest)
 	}
 	if !a.p.Now.Before(k.Expires) {
-		return fmt.Errorf("%w: what is remembered of the platform expired at %s", ErrSignature, k.Expires.UTC().Format(time.RFC3339))
+		return refusal(ErrSignature, "what is remembered of the platform expired", a.p.Now.UTC().Format(time.RFC3339), "a time before "+k.Expires.UTC().Format(time.RFC3339))
 	}
 	if k.Verdict == attest.VerdictEmulated && a.p.EmulatedRoot == nil {
 		return ErrEmulated
 	}
 	message := attest.SessionMessage(k.Boot.Digest(), a.sent.Session.Digest())
 	if !ed25519.Verify(k.Boot.AttestationKey[:], message[:], a.sent.Signature) {
-		return fmt.Errorf("%w: the session is not signed by the attestation key of the platform that is remembered", ErrSignature)
+		return refusal(ErrSignature, "the session is not signed by the attestation key of the platform that is remembered",
+			"a signature by another key, or over other bytes", "one by "+k.Boot.AttestationKey.String())
 	}
 	a.emulated, a.hostData = k.Verdict == attest.VerdictEmulated, k.HostData
 	a.add(attest.Check{Name: "signature", Status: attest.Proven, Found: k.Signature,

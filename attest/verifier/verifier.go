@@ -100,11 +100,7 @@ func Appraise(e *attest.Evidence, p Params) (*attest.Result, error) {
 	ahead.Go(func() { a.voucher.Ahead(a.ids.parts()) }) // agents asks for them
 	err := a.authenticate()
 	if ahead.Wait(); err != nil {
-		c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
-		if r := new(snp.Refusal); errors.As(err, &r) {
-			c.Words, c.Expected, c.Found = r.Words, r.Expected, r.Found
-		}
-		a.add(c)
+		a.add(FailedCheck("signature", err))
 		return &a.result, err
 	}
 	if a.report != nil {
@@ -160,7 +156,11 @@ func (a *appraisal) judge(ok bool, c attest.Check, otherwise string) {
 
 // refuse adds a failed check whose refusal is of the error's class.
 func (a *appraisal) refuse(err error, c attest.Check) {
-	c.Status, c.Words = attest.Failed, err.Error()
+	f := FailedCheck(c.Name, err)
+	if f.Expected == "" { // the check says it better, or nothing else does
+		f.Expected, f.Found = c.Expected, c.Found
+	}
+	c = f
 	if a.err == nil {
 		a.err = fmt.Errorf("%w (%s)", err, c.Name)
 	}
@@ -178,14 +178,14 @@ func (a *appraisal) authenticate() error {
 		return errors.New("appraisal without a manifest or a time")
 	}
 	if err := a.sent.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrMismatch, err)
+		return malformed(ErrMismatch, "evidence", err)
 	}
 	if a.sent.Remembered() {
 		return a.recall()
 	}
 	report, err := snp.ParseReport(a.e.Report)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSignature, err)
+		return malformed(ErrSignature, "report", err)
 	}
 	chain, err := a.chain(report.SigningKey)
 	if err != nil {
@@ -222,7 +222,7 @@ func (a *appraisal) roots(report *snp.Report) ([]snp.Root, error) {
 	}
 	for _, r := range a.p.AMDRoots {
 		if r.ARK.Equal(a.p.EmulatedRoot) {
-			return nil, fmt.Errorf("%w: the root given for emulated reports is AMD's", ErrSignature)
+			return nil, refusal(ErrSignature, "the root given for emulated reports is AMD's", "AMD's root key", "an emulated PSP's root key")
 		}
 	}
 	return []snp.Root{{Product: snp.Milan, ARK: a.p.EmulatedRoot}}, nil
@@ -233,22 +233,22 @@ func (a *appraisal) roots(report *snp.Report) ([]snp.Root, error) {
 func (a *appraisal) chain(kind snp.SigningKey) (snp.Chain, error) {
 	table, err := snp.ParseTable(a.e.Certificates)
 	if err != nil {
-		return snp.Chain{}, fmt.Errorf("%w: %w", ErrSignature, err)
+		return snp.Chain{}, malformed(ErrSignature, "certificate table", err)
 	}
 	leaf := table.VCEK
 	if kind == snp.VLEK {
 		leaf = table.VLEK
 	}
 	if len(leaf) == 0 {
-		return snp.Chain{}, fmt.Errorf("%w: the evidence brings no %s certificate", ErrCollateral, kind)
+		return snp.Chain{}, refusal(ErrCollateral, fmt.Sprintf("the evidence brings no %s certificate", kind), "", fmt.Sprintf("the %s certificate of the chip", kind))
 	}
 	var c snp.Chain
 	if c.Leaf, err = snp.ParseCertificate(leaf); err != nil {
-		return c, fmt.Errorf("%w: %s %w", ErrSignature, kind, err)
+		return c, malformed(ErrSignature, fmt.Sprintf("%s certificate", kind), err)
 	}
 	if len(table.ASK) > 0 {
 		if c.Intermediate, err = snp.ParseCertificate(table.ASK); err != nil {
-			return c, fmt.Errorf("%w: ASK %w", ErrSignature, err)
+			return c, malformed(ErrSignature, "ASK certificate", err)
 		}
 	}
 	return c, nil

@@ -137,13 +137,19 @@ type readWriter struct {
 
 func (r readWriter) Write(b []byte) (int, error) { return r.out.Write(b) }
 
+// failed is the name of the first check that failed, and more than that where
+// one of them does not say what was expected and what was found instead.
 func failed(r *attest.Result) string {
+	first := ""
 	for _, c := range r.Checks {
-		if c.Status == attest.Failed {
-			return c.Name
+		if c.Status == attest.Failed && (c.Expected == "" || c.Found == "" || c.Words == "") {
+			return fmt.Sprintf("%s, which says nothing of what was expected, or found: %+v", c.Name, c)
+		}
+		if c.Status == attest.Failed && first == "" {
+			first = c.Name
 		}
 	}
-	return ""
+	return first
 }
 
 func TestHonestEvidenceOfAnEmulatedPSPIsEmulatedAndNeverVerified(t *testing.T) {

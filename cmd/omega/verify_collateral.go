@@ -29,7 +29,9 @@ func endorsed(ctx context.Context, e *env, o verifyOptions, evidence *attest.Evi
 	got, err := client.Endorse(ctx, report, roots)
 	bar.Done()
 	if err != nil {
-		return nil, []attest.Check{{Name: "collateral", Status: attest.Failed, Words: err.Error()}}, exit(exitCollateral, err)
+		return nil, []attest.Check{{
+			Name: "collateral", Status: attest.Failed, Expected: "the certificate of the chip's key, from a cache or from AMD", Found: "none", Words: err.Error(),
+		}}, exit(exitCollateral, err)
 	}
 	table.VCEK = got.VCEK
 	if got.ASK != nil {

@@ -44,15 +44,12 @@ func (v *verification) invocation(o verifyOptions) error {
 	}
 	i := &s.Statement
 	c := attest.Check{Name: "invocation", Words: fmt.Sprintf("agent %s gave this output for this input; entry %d of its log speaks of it%s", i.Instance, i.LogIndex, labelled(i.Labels))}
-	err = verifier.Invocation(s, v.Evidence)
-	if err != nil {
-		c.Words = err.Error()
-	}
-	v.Checks = append(v.Checks, attest.Compare(err == nil, c))
 	v.Invocation = i
-	if err != nil {
+	if err := verifier.Invocation(s, v.Evidence); err != nil {
+		v.Checks = append(v.Checks, verifier.FailedCheck("invocation", err))
 		return err
 	}
+	v.Checks = append(v.Checks, attest.Compare(true, c))
 	for _, half := range []struct {
 		name, path string
 		found      attest.Bytes32

@@ -44,8 +44,8 @@ func TestAnInvocationStatementIsVerifiedAgainstThePlatform(t *testing.T) {
 		{"the halves exchanged", func(i *attest.Invocation) { i.Input, i.Output = i.Output, i.Input }, testAttestationKey, exitMismatch, "about another input", []string{"--input", answer, "--output", question}},
 		{"another key", func(*attest.Invocation) {}, ed25519.NewKeyFromSeed(make([]byte, 32)), exitSignature, "not signed", nil},
 		{"another boot", func(i *attest.Invocation) { i.Platform[0]++ }, testAttestationKey, exitMismatch, "expected", nil},
-		{"another agent", func(i *attest.Invocation) { i.Instance = "researcher-1" }, testAttestationKey, exitMismatch, "shows no agent", nil},
-		{"an entry that the log has not", func(i *attest.Invocation) { i.LogIndex = 3 }, testAttestationKey, exitMismatch, "the log has 3", nil},
+		{"another agent", func(i *attest.Invocation) { i.Instance = "researcher-1" }, testAttestationKey, exitMismatch, "an agent that the evidence does not show", nil},
+		{"an entry that the log has not", func(i *attest.Invocation) { i.LogIndex = 3 }, testAttestationKey, exitMismatch, "expected an entry below 3", nil},
 		{"no output", func(i *attest.Invocation) { i.Output = attest.Bytes32{} }, testAttestationKey, exitSignature, "no input, no output", nil},
 	}
 	for _, tt := range tests {

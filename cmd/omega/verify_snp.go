@@ -12,6 +12,7 @@ import (
 
 	"omega/attest"
 	"omega/attest/snp"
+	"omega/attest/verifier"
 )
 
 // verifySNPUsage is the one line of `omega verify snp`'s arguments.
@@ -129,11 +130,7 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 
 // refusedSNP is the outcome of a report that does not verify.
 func refusedSNP(err error) (*snpOutcome, error) {
-	c := attest.Check{Name: "signature", Status: attest.Failed, Words: err.Error()}
-	if r := new(snp.Refusal); errors.As(err, &r) {
-		c.Words, c.Expected, c.Found = r.Words, r.Expected, r.Found
-	}
-	out := &snpOutcome{Verdict: attest.VerdictRefused, Checks: []attest.Check{c}}
+	out := &snpOutcome{Verdict: attest.VerdictRefused, Checks: []attest.Check{verifier.FailedCheck("signature", err)}}
 	return out, advise(out.Checks, err)
 }
 
