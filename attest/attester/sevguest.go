@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-sev-guest/client/linuxabi"
 	"golang.org/x/sys/unix"
@@ -19,12 +20,17 @@ const maxHostCertificates = 0x4000
 
 // GuestDevice is /dev/sev-guest: the real PSP, through the kernel.
 type GuestDevice struct {
-	mu   sync.Mutex // one request at a time
-	file *os.File
+	mu    sync.Mutex // one request at a time
+	ioctl func(op uintptr, arg unsafe.Pointer) unix.Errno
 }
 
 // FromGuestDevice speaks to the PSP over an open /dev/sev-guest.
-func FromGuestDevice(f *os.File) *GuestDevice { return &GuestDevice{file: f} }
+func FromGuestDevice(f *os.File) *GuestDevice {
+	return &GuestDevice{ioctl: func(op uintptr, arg unsafe.Pointer) unix.Errno {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), op, uintptr(arg))
+		return errno
+	}}
+}
 
 // Report asks for a report at VMPL 0 over reportData, with the certificates
 // that the host has for it, if any.
@@ -109,12 +115,13 @@ func (g *GuestDevice) request(op uintptr, req linuxabi.BinaryConvertible) ([]byt
 	resp := &linuxabi.SnpReportRespABI{}
 	call := linuxabi.SnpUserGuestRequest{ReqData: req, RespData: resp}
 	abi := call.ABI()
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, g.file.Fd(), op, uintptr(abi.Pointer()))
+	errno := g.ioctl(op, abi.Pointer())
+	err := abi.Finish(&call)
 	if errno != 0 {
-		return nil, fmt.Errorf("report request: %w", errno)
+		return nil, fmt.Errorf("report request: %w, firmware and host error %#x", errno, call.FwErr)
 	}
-	if err := abi.Finish(&call); err != nil {
-		return nil, fmt.Errorf("report request: %w, firmware error %#x", err, call.FwErr)
+	if err != nil {
+		return nil, fmt.Errorf("report request: %w", err)
 	}
 	if resp.ReportSize != snp.ReportSize {
 		return nil, errors.New("report request: report of another size")
