@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"omega/internal/membound"
 )
 
 func sample() *Evidence {
@@ -197,6 +199,7 @@ func FuzzParseEvidence(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseEvidence(b) })
 		e, err := ParseEvidence(b)
 		if err != nil {
 			return
@@ -217,7 +220,7 @@ func FuzzParseEvidence(f *testing.F) {
 
 func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(fmt.Sprintf(goodManifest, 0, 7, 0, 9)))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = ParseManifest(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { membound.Check(t, b, func() { _, _ = ParseManifest(b) }) })
 }
 
 // TestWhatIsHostileTakesNoMoreMemoryThanTheBounds makes evidence of many small

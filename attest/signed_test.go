@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"omega/internal/dsse"
+	"omega/internal/membound"
 )
 
 // revoker is a key that may sign revocation lists.
@@ -200,7 +201,8 @@ func FuzzParseInvocation(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseInvocation(b) })
 		if s, err := ParseInvocation(b); err == nil {
 			_ = s.SignedBy([32]byte{1})
 		}
@@ -211,7 +213,7 @@ func FuzzParseRevocations(f *testing.F) {
 	one := newRevoker(f)
 	by := RevocationKeys{Keys: []dsse.Key{one.key}}
 	f.Add(seal(f, goodList(), one))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = ParseRevocations(b, by) })
+	f.Fuzz(func(t *testing.T, b []byte) { membound.Check(t, b, func() { _, _ = ParseRevocations(b, by) }) })
 }
 
 // FuzzVouched gives a component's signature every payload: none is believed but

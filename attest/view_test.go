@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"omega/internal/membound"
 )
 
 func everyone(string) bool { return true }
@@ -333,5 +335,5 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 
 func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"version":"omega/evidence-request/v1","nonce":"` + Bytes32{1}.String() + `","have":[],"open":{"instance":"a","kind":"model","name":"m"}}`))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = ParseRequest(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { membound.Check(t, b, func() { _, _ = ParseRequest(b) }) })
 }

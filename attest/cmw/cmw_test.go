@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"omega/internal/membound"
 )
 
 // The first two are the examples of draft-ietf-rats-msg-wrap, section
@@ -157,6 +159,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseCBOR(b) })
+		membound.Check(t, b, func() { _, _ = ParseJSON(b) })
 		if r, err := ParseCBOR(b); err == nil {
 			if again, err := r.MarshalCBOR(); err != nil || string(again) != string(b) {
 				t.Errorf("%x reads as %+v, which is %x, %v", b, r, again, err)

@@ -16,6 +16,7 @@ import (
 	"omega/attest"
 	"omega/attest/snp"
 	"omega/internal/cbor"
+	"omega/internal/membound"
 	"omega/internal/vectors"
 )
 
@@ -451,6 +452,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = Parse(b) })
+		membound.Check(t, b, func() { _, _ = ParseCertificate(b) })
 		if e, err := Parse(b); err == nil {
 			if again, err := Marshal(e); err != nil || !bytes.Equal(again, b) {
 				t.Errorf("a token is written in two ways: %v", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-sev-guest/abi"
 
 	"omega/attest"
+	"omega/internal/membound"
 	"omega/internal/vectors"
 )
 
@@ -259,6 +260,7 @@ func FuzzParseReport(f *testing.F) {
 	f.Add(make([]byte, ReportSize))
 	addVectors(f, "snp/*/*.bin")
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseReport(b) })
 		if r, err := ParseReport(b); err == nil && !bytes.Equal(r.Marshal(), b) {
 			t.Error("reading and writing changes the report")
 		}
@@ -267,7 +269,9 @@ func FuzzParseReport(f *testing.F) {
 
 func FuzzParseTable(f *testing.F) {
 	f.Add((&Table{VCEK: []byte("v"), ASK: []byte("a")}).Marshal())
+	f.Add(bytes.Repeat([]byte{1}, 64<<10)) // entries only, each of 16 MiB
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseTable(b) })
 		tab, err := ParseTable(b)
 		if err != nil {
 			return
@@ -281,7 +285,8 @@ func FuzzParseTable(f *testing.F) {
 
 func FuzzParseCertificates(f *testing.F) {
 	addVectors(f, "snp/*/*.pem")
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseCertificates(b) })
 		if certs, err := ParseCertificates(b); err == nil {
 			for _, c := range certs {
 				_, _ = parseLeaf(c)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"omega/internal/membound"
 )
 
 // seed adds recorded files where there are any; the fuzz tests run without, too.
@@ -29,6 +31,7 @@ func FuzzReport(f *testing.F) {
 	seed(f, "h100-*/*[rR]eport*")
 	f.Add([]byte{0x11, 0xe0, 1, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseReport(b) })
 		r, err := ParseReport(b)
 		if err != nil {
 			return
@@ -45,6 +48,7 @@ func FuzzReport(f *testing.F) {
 func FuzzChain(f *testing.F) {
 	seed(f, "h100-*/*[cC]hain*")
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = parseChain(b) })
 		certs, err := parseChain(b)
 		if err != nil {
 			return
@@ -69,6 +73,7 @@ func FuzzFirmwareID(f *testing.F) {
 func FuzzRIM(f *testing.F) {
 	seed(f, "rim*/*")
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseRIM(b) })
 		r, err := ParseRIM(b)
 		if err == nil && (len(r.active) == 0 || len(r.certs) == 0) {
 			t.Error("a RIM without measurements or signer")
@@ -99,6 +104,7 @@ func FuzzCanonical(f *testing.F) {
 func FuzzOCSP(f *testing.F) {
 	seed(f, "h100-*/*ocsp*")
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = ParseOCSP(b) })
 		o, err := ParseOCSP(b)
 		if err == nil && (o.status == "" || o.id.Serial == nil || !bytes.Contains(b, o.signed)) {
 			t.Errorf("an OCSP response that says nothing: %+v", o)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"omega/internal/membound"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -168,10 +170,11 @@ func TestAStructRefusesWhatDoesNotFit(t *testing.T) {
 
 // FuzzDecode: what can be read has exactly one spelling.
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{"a201020304", "8201820203", "c11a514b67b0", "1bffffffffffffffff", "a26161016162820203", "f5", "62c3bc"} {
+	for _, s := range []string{"a201020304", "8201820203", "c11a514b67b0", "1bffffffffffffffff", "a26161016162820203", "f5", "62c3bc", "9b00000000ffffffff", "bb00000000ffffffff", "5b00000000ffffffff"} {
 		f.Add(unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = Decode(b, 1<<16) })
 		v, err := Decode(b, 1<<16)
 		if err != nil {
 			return

@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"testing"
+
+	"omega/internal/membound"
 )
 
 func newKey(t testing.TB, curve elliptic.Curve) (*ecdsa.PrivateKey, []byte) {
@@ -87,7 +89,8 @@ func TestOnlyP256KeysInTheirOneFormAreKeys(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"payloadType":"text/x","payload":"cGF5bG9hZA==","signatures":[{"keyid":"x","sig":"c2ln"}]}`))
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		membound.Check(t, b, func() { _, _ = Parse(b, "text/x", 4096) })
 		if e, err := Parse(b, "text/x", 4096); err == nil {
 			_ = e.Signers([]Key{{}})
 		}
