@@ -93,6 +93,9 @@ func (p *devPublisher) publish(ctx context.Context, f devFolder, instance string
 	if err != nil {
 		return nil, err
 	}
+	if err := p.peers(&m); err != nil {
+		return nil, err
+	}
 	onBundle, on := p.keys.vouchers(p.document, &m)
 	if err := p.tools(ctx, f, repo, &m, on[bundle.RoleTool]); err != nil {
 		return nil, err
@@ -118,6 +121,30 @@ func (p *devPublisher) publish(ctx context.Context, f devFolder, instance string
 		Bundle: ref.digest, Repository: repo.Name(), Instance: instance, Audience: p.keys.audience,
 		Serial: uint64(time.Now().UnixMilli())<<8 + p.serial, Expires: time.Now().Add(time.Hour),
 	})
+}
+
+// peers fills in who signs those peers that run here too and are named by neither
+// bundle nor key: the keys are made on this machine.
+func (p *devPublisher) peers(m *bundle.Manifest) error {
+	for i, peer := range m.Peers {
+		if peer.Key != "" || peer.Bundle != (bundle.Digest{}) {
+			continue
+		}
+		at, _ := p.document.Peer(peer.Name)
+		if _, ok := p.document.Agent(at.Agent); !ok {
+			return fmt.Errorf("agent folder: %s: peer %q is no agent of the policy; name its bundle or a key that signed it", m.Name, peer.Name)
+		}
+		signers, _ := p.keys.vouchers(p.document, &bundle.Manifest{Name: at.Agent})
+		if len(signers) == 0 {
+			return fmt.Errorf("agent folder: %s: nobody signs peer %q", m.Name, peer.Name)
+		}
+		public, err := p.keys.principals[signers[0].Principal][0].Public()
+		if err != nil {
+			return err
+		}
+		m.Peers[i].Key = public.ID
+	}
+	return nil
 }
 
 // tools pushes the descriptors that lie in the folder and has their owners sign.
