@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -89,9 +88,9 @@ func (w *devWorld) folder(t *testing.T, example string) string {
 	return to
 }
 
-// The agent on Node and the official SDKs does in a sandbox what the demo's does:
-// it is refused one call because of its argument, reads why, and finishes.
-func TestANodeAgentOnTheOfficialSDKsFinishesItsTask(t *testing.T) {
+// TestTheExamplesDoTheirWork runs each of examples/ that people start from in `omega dev`, against providers of their
+// own: what each is refused it reads, and finishes another way.
+func TestTheExamplesDoTheirWork(t *testing.T) {
 	if os.Geteuid() != 0 {
 		skip.Missing(t, "root is needed for namespaces and gVisor")
 	}
@@ -99,29 +98,31 @@ func TestANodeAgentOnTheOfficialSDKsFinishesItsTask(t *testing.T) {
 		t.Skip("OMEGA_SKIP_VM is set")
 	}
 	w := newDevWorld(t)
-	folder := w.folder(t, "node")
-	ctx, cancel := context.WithCancel(t.Context())
-	said, ended := &words{}, make(chan error, 1)
-	go func() {
-		e := &env{Stdin: strings.NewReader(""), Stdout: said, Stderr: said}
-		ended <- runDev(ctx, e, append([]string{"--policy", w.policy, "--port", fmt.Sprint(freeTestPort(t)), folder}, w.dial...))
-	}()
-	waitSaid(t, said, "omega: agent assistant exited", ended)
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	t.Run("an agent in Go", func(t *testing.T) { w.finishes(t, "planner", "planner", 1) })
+	t.Run("an agent on Node and the official SDKs", func(t *testing.T) { w.finishes(t, "node", "assistant", 2) })
+	t.Run("an agent on Python and the official SDKs, from the pool", w.python)
+	t.Run("two agents and a tool in a sandbox", w.pipeline)
+}
+
+// finishes runs an agent that has a task, is refused one call because of its argument, reads why, and ends well.
+func (w *devWorld) finishes(t *testing.T, example, agent string, notes int) {
+	folder := w.folder(t, example)
+	_, said, ended := w.devRun(t, w.policy, folder)
+	waitSaid(t, said, "omega: agent "+agent+" exited", ended)
 	for _, want := range []string{"refused: ", "/public", "exited 0"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("nothing said %q", want)
 		}
 	}
-	notes, err := os.ReadFile(w.world.record("notes"))
-	if err != nil || !strings.Contains(string(notes), "Open the second workshop") {
-		t.Errorf("the note is %q, error %v", notes, err)
-	}
-	if t.Failed() {
-		t.Log(said)
+	w.wantNotes(t, notes)
+}
+
+// wantNotes demands that so many notes have reached their provider.
+func (w *devWorld) wantNotes(t *testing.T, want int) {
+	t.Helper()
+	record, err := os.ReadFile(w.world.record("notes"))
+	if got := strings.Count(string(record), "Open the second workshop"); err != nil || got != want {
+		t.Errorf("%d notes, not %d: %s, %v", got, want, record, err)
 	}
 }
 
