@@ -108,11 +108,8 @@ func TestTheExamplesDoTheirWork(t *testing.T) {
 func (w *devWorld) finishes(t *testing.T, example, agent string, notes int) {
 	folder := w.folder(t, example)
 	_, said, ended := w.devRun(t, w.policy, folder)
-	waitSaid(t, said, "omega: agent "+agent+" exited", ended)
-	for _, want := range []string{"refused: ", "/public", "exited 0"} {
-		if !strings.Contains(said.String(), want) {
-			t.Errorf("nothing said %q", want)
-		}
+	for _, want := range []string{"omega: agent " + agent + " exited 0", "refused: ", "/public"} { // dev prints an agent's words after a while
+		waitSaid(t, said, want, ended)
 	}
 	w.wantNotes(t, notes)
 }
