@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -78,7 +77,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	b, err := json.Marshal(reply)
 	if err == nil {
-		_, err = io.WriteString(w, string(b))
+		_, err = w.Write(b)
 	}
 	if err != nil {
 		fmt.Println("error:", err)
