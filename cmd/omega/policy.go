@@ -15,7 +15,7 @@ import (
 )
 
 // policyUsage is the one line of `omega policy`'s arguments.
-const policyUsage = "check F … | compile --policy F --out DIR | explain --policy P [--input F] | test F | eval --policy P --input F | replay --policy P --calls F.jsonl | diff A B --calls F.jsonl | schema | opa --rego F --input F"
+const policyUsage = "check F … | compile --policy F --out DIR | explain --policy P [--input F] | test F | eval --policy P --input F | replay [--check] --policy P --calls F.jsonl | diff A B --calls F.jsonl | schema | opa --rego F --input F"
 
 // runPolicy is `omega policy`: what people do with an agent policy before it is
 // measured, and what auditors do with it afterwards.
@@ -123,6 +123,7 @@ func runPolicyEval(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("policy")
 	file := fs.String("policy", "", "policy in YAML or Wasm")
 	from := fs.String("input", "", "decision input or call in JSON; - is stdin")
+	fs.Bool("json", true, "print JSON, which is all that is printed")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func runPolicyDiff(ctx context.Context, e *env, args []string) error {
 
 func diffCalls(ctx context.Context, out io.Writer, a, b *replayer, r io.Reader, asJSON bool) error {
 	sum := map[string]int{"calls": 0, "changed": 0, "newly_permitted": 0, "newly_denied": 0}
-	err := eachLine(ctx, r, func(line []byte) error {
+	err := eachLine(ctx, r, func(n int, line []byte) error {
 		before, after := a.line(ctx, line), b.line(ctx, line)
 		sum["calls"]++
 		if before.Permit == after.Permit && before.Rule == after.Rule {
@@ -63,7 +63,7 @@ func diffCalls(ctx context.Context, out io.Writer, a, b *replayer, r io.Reader, 
 		case before.Permit && !after.Permit:
 			sum["newly_denied"]++
 		}
-		return printChange(out, sum["calls"], line, before, after, asJSON)
+		return printChange(out, n, line, before, after, asJSON)
 	})
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func printChange(out io.Writer, n int, line []byte, before, after policy.Decisio
 		return printLine(out, changedJSON{n, line, before, after})
 	}
 	c, _ := parseCall(line) // what cannot be read is denied by both, and never gets here
-	_, err := fmt.Fprintf(out, "call %d, %s: %s on %s\n  %s\n  %s\n", n, plain(c.agent.Name), plain(c.call.Action), plain(c.call.Resource),
+	_, err := fmt.Fprintf(out, "call of line %d, %s: %s on %s\n  %s\n  %s\n", n, plain(c.agent.Name), plain(c.call.Action), plain(c.call.Resource),
 		inWords(before), inWords(after))
 	return err
 }

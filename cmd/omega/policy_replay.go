@@ -21,6 +21,8 @@ func runPolicyReplay(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("policy")
 	file := fs.String("policy", "", "policy in YAML or Wasm")
 	from := fs.String("calls", "", "calls, one JSON object a line; - is stdin")
+	check := fs.Bool("check", false, "exit 4 where a line cannot be read or a call is not decided as it expects")
+	fs.Bool("json", true, "print JSON lines, which is all that is printed")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -33,32 +35,41 @@ func runPolicyReplay(ctx context.Context, e *env, args []string) error {
 	}
 	defer done()
 	out := bufio.NewWriter(e.Stdout)
-	sum := map[string]int{"calls": 0, "permit": 0, "deny": 0}
-	err = eachLine(ctx, r, func(line []byte) error {
-		d := p.line(ctx, line)
-		sum["calls"]++
-		sum[d.Word()]++
+	score := newScore(p.doc)
+	err = eachLine(ctx, r, func(n int, line []byte) error {
+		c, d, err := p.read(ctx, line)
+		if err != nil {
+			d = policy.Deny(fmt.Sprintf("line %d: %v", n, err))
+			e.sayf("%s:%d: %v", *from, n, err)
+		}
+		if score.add(c, d, err); !c.met(d) {
+			e.sayf("%s:%d: expected %s: %s", *from, n, c.expect, inWords(d))
+		}
 		return printLine(out, d)
 	})
-	if err != nil {
-		return errors.Join(err, out.Flush())
+	if err == nil {
+		err = printLine(out, map[string]any{"summary": score.summary()})
 	}
-	if err := printLine(out, map[string]any{"summary": sum}); err != nil {
+	if err = errors.Join(err, out.Flush()); err != nil {
 		return err
 	}
-	return out.Flush()
+	score.say(e)
+	if *check {
+		return exit(exitMismatch, score.fault())
+	}
+	return nil
 }
 
-// eachLine reads lines, without those that are empty.
-func eachLine(ctx context.Context, in io.Reader, do func([]byte) error) error {
+// eachLine reads lines, without those that are empty, each with its number.
+func eachLine(ctx context.Context, in io.Reader, do func(int, []byte) error) error {
 	lines := bufio.NewReaderSize(in, 64<<10)
-	for {
+	for n := 1; ; n++ {
 		line, err := readLine(lines)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil && len(bytes.TrimSpace(line)) > 0 {
-			err = do(line)
+			err = do(n, line)
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
@@ -131,7 +142,11 @@ type call struct {
 	given   *policy.InputState
 	labels  []string
 	outcome policy.Outcome
+	expect  string // permit, deny, or nothing
 }
+
+// met says whether a decision is what the call expects, if it expects one.
+func (c call) met(d policy.Decision) bool { return c.expect == "" || c.expect == d.Word() }
 
 type callJSON struct {
 	Session   json.RawMessage    `json:"session"`
@@ -145,6 +160,7 @@ type callJSON struct {
 	Labels    []string           `json:"labels"`    // of a caller's request, or that came with the result
 	Result    json.RawMessage    `json:"result"`    // what came back, where it is known
 	Usage     *usageJSON         `json:"usage"`
+	Expect    string             `json:"expect"` // permit: the user's own; deny: an attack
 }
 
 type usageJSON struct {
@@ -154,12 +170,21 @@ type usageJSON struct {
 
 // line decides one call; what cannot be read is denied.
 func (r *replayer) line(ctx context.Context, b []byte) policy.Decision {
-	c, err := parseCall(b)
+	_, d, err := r.read(ctx, b)
 	if err != nil {
 		return policy.Deny(err.Error())
 	}
-	_, d := r.decide(ctx, c)
 	return d
+}
+
+// read decides one call that can be read.
+func (r *replayer) read(ctx context.Context, b []byte) (call, policy.Decision, error) {
+	c, err := parseCall(b)
+	if err != nil {
+		return call{}, policy.Decision{}, err
+	}
+	_, d := r.decide(ctx, c)
+	return c, d, nil
 }
 
 // decide states a call, asks the policy, and keeps what a permit means for the
@@ -213,11 +238,17 @@ func parseCall(b []byte) (call, error) {
 	}
 	out := call{
 		call:  policy.Call{Action: c.Action, Resource: c.Resource, Args: c.Args, Now: c.Now, Approvals: c.Approvals},
-		given: c.State, labels: c.Labels,
+		given: c.State, labels: c.Labels, expect: c.Expect,
 		outcome: policy.Outcome{Labels: c.Labels, Bytes: int64(len(c.Result)), Result: c.Result},
 	}
 	if c.Usage != nil {
+		if c.Usage.Input < 0 || c.Usage.Output < 0 {
+			return call{}, errors.New("call: usage: below zero")
+		}
 		out.outcome.Usage = &policy.Usage{Input: c.Usage.Input, Output: c.Usage.Output}
+	}
+	if c.Expect != "" && c.Expect != "permit" && c.Expect != "deny" {
+		return call{}, fmt.Errorf("call: expect: %.20q, want permit or deny", c.Expect)
 	}
 	var err error
 	if out.call.Session, err = label(c.Session); err != nil {
@@ -242,7 +273,10 @@ func label(raw json.RawMessage) (string, error) {
 	}
 	if raw[0] != '"' {
 		var n float64
-		return string(raw), strictjson.Decode(raw, &n, strictjson.Limits{})
+		if strictjson.Decode(raw, &n, strictjson.Limits{}) != nil {
+			return "", errors.New("neither a text nor a number")
+		}
+		return string(raw), nil
 	}
 	var s string
 	err := strictjson.Decode(raw, &s, strictjson.Limits{})

@@ -63,7 +63,7 @@ func TestPolicyReplayCountsAlongASession(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, words)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	want := []string{"permit", "permit", "deny", "permit", "deny", "deny", "deny", "permit", `{"summary":{"calls":8,"deny":4,"permit":4}}`}
+	want := []string{"permit", "permit", "deny", "permit", "deny", "deny", "deny", "permit", `{"summary":{"calls":8,"deny":4,"permit":4,"unreadable":2}}`}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), out)
 	}
@@ -71,6 +71,44 @@ func TestPolicyReplayCountsAlongASession(t *testing.T) {
 		if !strings.Contains(lines[i], want[i]) {
 			t.Errorf("line %d: %s, want %s", i, lines[i], want[i])
 		}
+	}
+}
+
+func TestPolicyReplaySaysWhatARecordedCorpusShows(t *testing.T) {
+	const send = `{"session":"SESSION","agent":"reporter","action":"mcp.tools/call","resource":"mail/send","args":{"to":["a@acme.example"],"subject":"s","body":"b"},"expect":"EXPECT"}`
+	call := func(session, expect string) string {
+		return strings.NewReplacer("SESSION", session, "EXPECT", expect).Replace(send)
+	}
+	const unnamed = `{"session":"d","agent":"reporter","action":"mcp.tools/call","resource":"nobody/knows","args":{},"expect":"deny"}`
+	for _, tt := range []struct {
+		name, calls, summary string
+		code                 int
+		says                 string
+	}{
+		{"a policy that does as it should", call("a", "permit") + "\n" + call("a", "permit") + "\n" + call("a", "deny"),
+			`{"attacks":1,"attacks_succeeded":0,"calls":3,"deny":1,"false_denials":0,"harmful":1,"harmful_permitted":0,"own":2,"permit":2,"tasks":1,"tasks_finished":1}`, exitOK, "0 of 1 attacks succeed"},
+		{"an attack that succeeds", call("a", "deny"),
+			`{"attacks":1,"attacks_succeeded":1,"calls":1,"deny":0,"harmful":1,"harmful_permitted":1,"permit":1}`, exitMismatch, ":1: expected deny: permit"},
+		{"a task that does not finish", call("a", "permit") + "\n\n" + call("a", "permit") + "\n" + call("a", "permit") + "\n" + call("b", "permit"),
+			`{"calls":4,"deny":1,"false_denials":1,"own":4,"permit":3,"tasks":2,"tasks_finished":1}`, exitMismatch, ":4: expected permit: deny"},
+		{"a denial that says nothing of the rules", unnamed,
+			`{"attacks":1,"attacks_succeeded":0,"calls":1,"deny":1,"harmful":1,"harmful_permitted":0,"permit":0,"unnamed":1}`, exitOK, "1 of 1 calls are of an agent, action or resource that the policy does not name"},
+		{"a line that cannot be read", call("a", "perhaps") + "\n" + call("a", "permit"),
+			`{"calls":2,"deny":1,"false_denials":0,"own":1,"permit":1,"tasks":1,"tasks_finished":1,"unreadable":1}`, exitMismatch, `:1: call: expect: "perhaps", want permit or deny`},
+		{"a corpus that expects nothing", strings.Replace(call("a", ""), `,"expect":""`, "", 1),
+			`{"calls":1,"deny":0,"permit":1}`, exitMismatch, "no call says what is expected of it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := written(t, "calls.jsonl", tt.calls)
+			code, out, words := omega(t, "policy", "replay", "--check", "--policy", demoPolicyYAML, "--calls", file)
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			if want := `{"summary":` + tt.summary + `}`; code != tt.code || lines[len(lines)-1] != want || !strings.Contains(words, tt.says) {
+				t.Errorf("exit %d, want %d: %s\nwant %s\n%s", code, tt.code, lines[len(lines)-1], want, words)
+			}
+			if code, _, _ := omega(t, "policy", "replay", "--policy", demoPolicyYAML, "--calls", file); code != exitOK {
+				t.Errorf("without --check: exit %d", code)
+			}
+		})
 	}
 }
 

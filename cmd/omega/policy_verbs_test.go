@@ -115,7 +115,7 @@ func TestPolicyDiffNamesTheCallsThatChange(t *testing.T) {
 	}, "\n"))
 	code, out, words := omega(t, "policy", "diff", assistantYAML, written(t, "b.yaml", other), "--calls", calls)
 	for _, want := range []string{
-		"call 3, assistant: mcp.tools/call on mail/send\n  permit by mail-anybody\n  deny: ", "call 4, assistant: mcp.tools/call on files/write\n  deny: ", "\n  permit by write-file\n",
+		"call of line 3, assistant: mcp.tools/call on mail/send\n  permit by mail-anybody\n  deny: ", "call of line 4, assistant: mcp.tools/call on files/write\n  deny: ", "\n  permit by write-file\n",
 		"5 calls, 2 decided differently: 1 newly permitted, 1 newly denied\n",
 	} {
 		if code != exitOK || !strings.Contains(out, want) {
