@@ -13,7 +13,7 @@ func (f *frontChild) invoke(ctx context.Context, inv front.Invocation) (*front.A
 		return nil, err
 	}
 	defer input.Close()
-	req := invokeRequest{Agent: inv.Agent, Session: inv.Session, Callers: inv.Callers, Subject: inv.Subject, ContentType: inv.ContentType}
+	req := invokeRequest{Agent: inv.Agent, Session: inv.Session, Callers: inv.Callers, Subject: inv.Subject, Peer: inv.Peer, ContentType: inv.ContentType}
 	var reply invokeReply
 	files, err := f.gateway.Call(ctx, opInvoke, req, &reply, input)
 	if err != nil {

@@ -41,7 +41,7 @@ func (g *gatewayChild) invoke(ctx context.Context, req invokeRequest, files []*o
 	if err != nil {
 		return invokeReply{}, nil, err
 	}
-	a, err := gw.Ask(ctx, gateway.Invocation{Agent: req.Agent, Session: req.Session, Callers: req.Callers, Subject: req.Subject,
+	a, err := gw.Ask(ctx, gateway.Invocation{Agent: req.Agent, Session: req.Session, Callers: req.Callers, Subject: req.Subject, Peer: req.Peer,
 		ContentType: req.ContentType, Input: input})
 	if why := refusedBy(err); why != nil {
 		return invokeReply{Refused: why}, nil, nil

@@ -21,6 +21,7 @@ type invokeRequest struct {
 	Session     string   `json:"session"`
 	Callers     []string `json:"callers"`
 	Subject     string   `json:"subject"`
+	Peer        string   `json:"peer,omitempty"`
 	ContentType string   `json:"content_type"`
 }
 

@@ -28,6 +28,7 @@ const (
 	ActionTaskGet      = "a2a.tasks/get"         // resource: PEER
 	ActionTaskCancel   = "a2a.tasks/cancel"      // resource: PEER
 	ActionResubscribe  = "a2a.tasks/resubscribe" // resource: PEER
+	ActionCard         = "a2a.card"              // resource: PEER; implied by any permit to talk to it
 	ActionReceive      = "a2a.receive"           // resource: PEER, an agent of another platform, whose request it is
 	ActionHTTP         = "http.request"          // resource: WEB
 	ActionConnect      = "http.connect"          // resource: WEB, unopened TLS
@@ -108,6 +109,7 @@ var Actions = []Action{
 	{ActionTaskGet, kindPeer, taskArgs},
 	{ActionTaskCancel, kindPeer, taskArgs},
 	{ActionResubscribe, kindPeer, taskArgs},
+	{ActionCard, kindPeer, nil},
 	{ActionReceive, kindPeer, receiveArgs},
 	{ActionHTTP, kindWeb, httpArgs},
 	{ActionConnect, kindWeb, []string{"host", "port"}},

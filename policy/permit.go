@@ -110,7 +110,7 @@ func ofCallers(action string) bool {
 
 // Implied are the permits that follow from others: whoever may call some tool
 // of a server may list its tools, and who may use anything of it may listen in
-// its session and end it.
+// its session and end it. Whoever may talk to a peer may see its card.
 func (a AgentRule) Implied() []Permit {
 	var out []Permit
 	seen := map[[2]string]bool{}
@@ -134,8 +134,11 @@ func follows(action string) []string {
 	if list, ok := listing[action]; ok {
 		out = append(out, list)
 	}
-	if a, _ := ActionNamed(action); a.Kind == kindTool || a.Kind == kindServer {
+	switch a, _ := ActionNamed(action); {
+	case a.Kind == kindTool || a.Kind == kindServer:
 		out = append(out, ActionHear, ActionEnd)
+	case a.Kind == kindPeer && action != ActionReceive && action != ActionCard:
+		out = append(out, ActionCard)
 	}
 	return out
 }
@@ -145,11 +148,11 @@ var listing = map[string]string{
 	ActionCall: ActionList, ActionPromptGet: ActionPromptList, ActionResourceRead: ActionResourceList,
 }
 
-// listed is what a list says: tools are shown as they were signed, the others
+// listed is what a list says: tools and cards are shown as they were signed, the others
 // are the server's own words. What is heard in a session is decided message by
 // message.
 func listed(list string) *Result {
-	if list == ActionList || list == ActionHear || list == ActionEnd {
+	if list == ActionList || list == ActionHear || list == ActionEnd || list == ActionCard {
 		return &Result{Integrity: Trusted}
 	}
 	return nil
@@ -166,6 +169,8 @@ func impliedName(list string) string {
 		return "listen:"
 	case ActionEnd:
 		return "end:"
+	case ActionCard:
+		return "card:"
 	}
 	return "list:"
 }

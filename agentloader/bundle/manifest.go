@@ -84,6 +84,8 @@ const (
 
 var (
 	namePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$`)
+	// A name with a plus is no deployment's.
+	instancePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,62}$`)
 	// Model names are foreign: "org/model:tag" is usual.
 	modelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
 	envPattern   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
@@ -91,6 +93,11 @@ var (
 
 // ValidName reports whether s may name an agent, an instance or a server.
 func ValidName(s string) bool { return namePattern.MatchString(s) }
+
+// ValidInstance reports whether s can be what an instance is called: as it was
+// deployed, or, with a plus, as the platform calls what it started of that for one
+// session or agent.
+func ValidInstance(s string) bool { return instancePattern.MatchString(s) }
 
 // ParseManifest reads agent.json strictly and validates it.
 func ParseManifest(b []byte) (*Manifest, error) {

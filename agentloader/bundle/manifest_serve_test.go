@@ -1,6 +1,9 @@
 package bundle
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestAnAgentServesOnAPortThatItMayUse(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -24,6 +27,27 @@ func TestAnAgentServesOnAPortThatItMayUse(t *testing.T) {
 		m := Manifest{Serve: tt.serve}
 		if err := m.checkServe(); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNoDeploymentIsCalledAsThePlatformCallsWhatItStartsOfOne(t *testing.T) {
+	for _, test := range []struct {
+		name                 string
+		deployment, instance bool
+	}{
+		{"desk-1", true, true},
+		{"desk-1.s1", true, true},
+		{"desk-1+s1", false, true},
+		{"files-1+desk-1+s1", false, true},
+		{"d+0123+", false, true},
+		{"+s1", false, false},
+		{"desk/1", false, false},
+		{"", false, false},
+		{strings.Repeat("d", 64), false, false},
+	} {
+		if ValidName(test.name) != test.deployment || ValidInstance(test.name) != test.instance {
+			t.Errorf("%q: a deployment's name %v, an instance's %v", test.name, ValidName(test.name), ValidInstance(test.name))
 		}
 	}
 }

@@ -11,10 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"omega/agentloader/bundle"
 )
 
 // Config says where a Runner finds and keeps things.
@@ -73,8 +74,6 @@ type Runner struct {
 // ErrInstance reports an instance name that is malformed or in use.
 var ErrInstance = errors.New("instance name is malformed or in use")
 
-var instancePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
-
 // New prepares the directories and the cgroup. It makes this process the one that
 // orphans below it are handed to: a sandbox outlives the runsc that made it, and
 // its end is told to its parent only.
@@ -118,7 +117,7 @@ func (r *Runner) Close() error {
 func (r *Runner) claim(instance string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !instancePattern.MatchString(instance) || r.running[instance] {
+	if !bundle.ValidInstance(instance) || r.running[instance] {
 		return fmt.Errorf("%w: %.80q", ErrInstance, instance)
 	}
 	r.running[instance] = true

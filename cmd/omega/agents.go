@@ -55,7 +55,7 @@ func runAgents(ctx context.Context, e *env, args []string) error {
 	if len(rest) != 1 {
 		return fmt.Errorf("agents: want %s", agentsUsage)
 	}
-	if *output != "" && !bundle.ValidName(*output) {
+	if *output != "" && !bundle.ValidInstance(*output) {
 		return fmt.Errorf("agents: %.80q is no instance's name", *output)
 	}
 	o.Source = rest[0]

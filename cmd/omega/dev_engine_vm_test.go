@@ -143,7 +143,7 @@ func TestAnEngineAnswersEachAgentWithItsOwnAdapter(t *testing.T) {
 		text := ask(agent, "Who are you?")
 		if err := json.Unmarshal([]byte(text), &answer); err != nil || len(answer.Choices) != 1 || len(answer.Choices[0].Message.Content) != 16 {
 			var lines bytes.Buffer
-			_ = runAgents(t.Context(), &env{Stdout: &lines, Stderr: said}, []string{url, "--dev", "--output", "llama.base"})
+			_ = runAgents(t.Context(), &env{Stdout: &lines, Stderr: said}, []string{url, "--dev", "--output", "llama+base"})
 			t.Fatalf("%s: %q, %v; the engine wrote\n%s\nit said\n%s", agent, text, err, &lines, said)
 		}
 		if n := answer.Usage.Details.Cached; n == nil || *n != 0 {
@@ -169,7 +169,7 @@ func TestAnEngineAnswersEachAgentWithItsOwnAdapter(t *testing.T) {
 	if err := runAgents(t.Context(), &env{Stdout: &list, Stderr: said}, []string{url, "--dev", "--once"}); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(list.String(), "llama."); n != 2 {
+	if n := strings.Count(list.String(), "llama+"); n != 2 {
 		t.Errorf("%d processes of the engine, want one for each set of adapters:\n%s", n, list.String())
 	}
 }

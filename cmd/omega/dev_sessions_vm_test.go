@@ -108,7 +108,7 @@ func TestSessionsAndTheirServersShareNothing(t *testing.T) {
 	if err := runAgents(t.Context(), &env{Stdout: &out, Stderr: said}, []string{url, "--dev", "--once"}); err != nil {
 		t.Fatal(err)
 	}
-	for _, instance := range []string{"notes-server.desk.s1", "notes-server.desk.s2", "desk.s1", "desk.s2", "desk.s3"} {
+	for _, instance := range []string{"notes-server+desk+s1", "notes-server+desk+s2", "desk+s1", "desk+s2", "desk+s3"} {
 		if !strings.Contains(out.String(), instance+" ") {
 			t.Errorf("no %s among the agents:\n%s", instance, out.String())
 		}

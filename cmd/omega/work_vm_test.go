@@ -153,7 +153,7 @@ func (w *workplace) observed(t *testing.T) {
 		}
 	}
 	for instance, want := range map[string]string{
-		"asked-0": "running", "desk": "admitted", "desk.s1": "running", "notes-server.desk.s2": "running", "eat-1": "exited", "flipped": "exited",
+		"asked-0": "running", "desk": "admitted", "desk+s1": "running", "notes-server+desk+s2": "running", "eat-1": "exited", "flipped": "exited",
 	} {
 		if states[instance] != want {
 			t.Errorf("%s is %q, not %s:\n%s", instance, states[instance], want, out)
@@ -200,7 +200,7 @@ func (w *workplace) checkLog(disk string) {
 		}
 	}
 	// While agents attacked, nobody started anything, and the pool was filled.
-	for instance, want := range map[string]bool{"asked-0": false, "desk.s1": true, "notes-server.desk.s1": true} {
+	for instance, want := range map[string]bool{"asked-0": false, "desk+s1": true, "notes-server+desk+s1": true} {
 		if got, ok := pooled[instance]; !ok || got != want {
 			w.t.Errorf("%s started: %v, from the pool: %v, want %v", instance, ok, got, want)
 		}

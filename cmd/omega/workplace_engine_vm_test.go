@@ -63,7 +63,7 @@ func (w *workplace) inferred(t *testing.T) {
 		}
 		if code != exitOK || json.Unmarshal([]byte(out), &answer) != nil || len(answer.Choices) != 1 || len(answer.Choices[0].Message.Content) != 16 {
 			_, list, _ := w.ask("agents", "--once")
-			_, lines, _ := w.ask("agents", "--output", "llama.base", "--caller-key", w.path("boss"))
+			_, lines, _ := w.ask("agents", "--output", "llama+base", "--caller-key", w.path("boss"))
 			t.Fatalf("%s: exit code %d: %q, %s; the engine wrote\n%s\n%s", agent, code, out, words, lines, list)
 		}
 		said[agent] = answer.Choices[0].Message.Content

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -164,14 +165,28 @@ func (l *link) serveA2A(w http.ResponseWriter, r *http.Request, rest string) {
 
 // showCard gives out the pinned card, as that of the gateway's own URL.
 func (l *link) showCard(w http.ResponseWriter, r *http.Request, p *peer) {
-	if !l.reaches(p.Name) {
-		l.refuse(w, r, denial("The card of "+p.Name, []string{"no rule lets this agent talk to it"}))
+	d, in, err := l.authorize(r.Context(), policy.ActionCard, p.Name, nil)
+	switch {
+	case err != nil:
+		l.unrecorded(w, err)
+		return
+	case in == nil:
+		replyError(w, http.StatusForbidden, "policy_denied", denial("The card of "+p.Name, d.Reasons))
 		return
 	}
-	c, err := p.card(r.Context())
+	_, c, leave, err := p.reach(r.Context())
 	if err != nil {
-		l.quarantined(r, p, err)
+		l.g.cfg.Log.Warn("peer refused", "agent", l.agent.Instance, "peer", p.Name, "reason", err.Error())
+		if err := in.outcome(r.Context(), failed("refused", err.Error())); err != nil {
+			l.unrecorded(w, err)
+			return
+		}
 		replyError(w, http.StatusBadGateway, "peer_unavailable", p.Name+" is not to be had: "+outwardPeer(err))
+		return
+	}
+	leave()
+	if err := in.outcome(r.Context(), result{Status: "ok", SHA256: hex.EncodeToString(c.digest[:])}); err != nil {
+		l.unrecorded(w, err)
 		return
 	}
 	reply(w, http.StatusOK, c.shown("http://"+gatewayHost+"/a2a/"+p.Name, l.permits(policy.ActionStream, p.Name)))
@@ -179,24 +194,6 @@ func (l *link) showCard(w http.ResponseWriter, r *http.Request, p *peer) {
 
 // gatewayHost is where the shim shows the gateway to an agent.
 const gatewayHost = "127.0.0.1:3128"
-
-// reaches says whether any rule could let the agent talk to a peer.
-func (l *link) reaches(name string) bool {
-	for _, m := range a2aMethods {
-		if l.permits(m.action, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// quarantined enters that a peer is not what was pinned.
-func (l *link) quarantined(r *http.Request, p *peer, why error) {
-	l.g.cfg.Log.Warn("peer refused", "agent", l.agent.Instance, "peer", p.Name, "reason", why.Error())
-	if err := l.recordRefusal(r.Context(), "a2a", p.Name, outwardPeer(why)); err != nil {
-		l.g.cfg.Log.Error("entry not recorded", "agent", l.agent.Instance, "error", err)
-	}
-}
 
 // postA2A reads one request strictly, and carries it out.
 func (l *link) postA2A(w http.ResponseWriter, r *http.Request, p *peer) {

@@ -130,18 +130,15 @@ func (c *a2aCall) send(ctx context.Context, in *intent) *rpcError {
 	case <-ctx.Done():
 		return c.refused(ctx, in, ctx.Err())
 	}
-	pinned, err := c.peer.card(ctx)
+	way, pinned, leave, err := c.peer.reach(ctx)
 	if err != nil {
 		return c.refused(ctx, in, err)
 	}
+	defer leave()
 	to := pinned.at[c.method.dialect]
 	if to == nil {
 		why := c.peer.Name + " speaks A2A " + pinned.dialects() + ", not " + string(c.method.dialect)
 		return c.done(ctx, in, failed("refused", why), rpcErrorf(http.StatusOK, codeNoMethod, "%s", why))
-	}
-	way, err := c.peer.way(ctx)
-	if err != nil {
-		return c.refused(ctx, in, err)
 	}
 	return c.exchange(ctx, in, way, to.Path)
 }

@@ -160,15 +160,24 @@ func outwardPeer(err error) string {
 	return outward(err)
 }
 
-// card returns the peer's pinned card, if that is what it still offers.
-func (p *peer) card(ctx context.Context) (*card, error) {
-	now := p.link.g.cfg.Now
-	way, err := p.way(ctx)
-	if err != nil {
-		return nil, err
+// reach finds the way to the peer and its pinned card, if that is what it still
+// offers. Both hold until leave is called.
+func (p *peer) reach(ctx context.Context) (w way, c *card, leave func(), err error) {
+	if w, leave, err = p.way(ctx); err != nil {
+		return nil, nil, nil, err
 	}
+	if c, err = p.card(ctx, w); err != nil {
+		leave()
+		return nil, nil, nil, err
+	}
+	return w, c, leave, nil
+}
+
+func (p *peer) card(ctx context.Context, way way) (good *card, err error) {
+	now := p.link.g.cfg.Now
 	p.mu.Lock()
-	good, fresh := p.good, p.good != nil && p.to == way.name() && now().Sub(p.checked).Abs() < freshFor
+	good = p.good
+	fresh := good != nil && p.to == way.name() && now().Sub(p.checked).Abs() < freshFor
 	p.mu.Unlock()
 	if fresh {
 		return good, nil

@@ -76,9 +76,10 @@ func receives(rule policy.AgentRule) bool {
 
 // card gives out an agent's pinned card, and says whose it is.
 func (p *platformLink) card(w http.ResponseWriter, r *http.Request, name string) {
-	agent, err := p.g.receiver(r.Context(), name, "", "card", func(Agent) bool { return true })
+	agent, leave, err := p.g.receiver(r.Context(), name, "", "card", func(Agent) bool { return true })
 	if err == nil {
-		_, err = localWay{g: p.g, agent: agent}.pinned(r.Context())
+		defer leave()
+		_, err = p.g.localWay(agent).pinned(r.Context())
 	}
 	if err != nil {
 		replyError(w, http.StatusServiceUnavailable, "no_agent", outwardPeer(err))
@@ -89,11 +90,12 @@ func (p *platformLink) card(w http.ResponseWriter, r *http.Request, name string)
 
 // receive decides a request of an agent elsewhere, and carries it out here.
 func (p *platformLink) receive(w http.ResponseWriter, r *http.Request, rule policy.AgentRule) {
-	req, agent, err := p.read(r, rule.Name)
+	req, agent, leave, err := p.read(r, rule)
 	if err != nil {
 		replyError(w, http.StatusBadRequest, "not_received", outwardPeer(err))
 		return
 	}
+	defer leave()
 	l := &link{g: p.g, agent: agent, rule: rule, state: p.g.state(agent.Name, agent.Instance)}
 	ctx, tab := l.holding(r.Context())
 	defer tab.close()
@@ -116,24 +118,44 @@ func (p *platformLink) receive(w http.ResponseWriter, r *http.Request, rule poli
 }
 
 // read takes a request apart and finds whom it is for.
-func (p *platformLink) read(r *http.Request, name string) (*peerRequest, Agent, error) {
+func (p *platformLink) read(r *http.Request, rule policy.AgentRule) (*peerRequest, Agent, func(), error) {
 	body, err := readBody(r, maxMessage+maxLabels*maxLabel)
 	if err != nil {
-		return nil, Agent{}, err
+		return nil, Agent{}, nil, err
 	}
 	var req peerRequest
 	if err := boundary(body, &req); err != nil {
-		return nil, Agent{}, err
+		return nil, Agent{}, nil, err
 	}
 	if err := checkBoundary(req.Version, req.From, req.Labels); err != nil {
-		return nil, Agent{}, err
+		return nil, Agent{}, nil, err
 	}
-	pin := PeerPin{Name: name, Key: req.Key}
+	if err := p.mayStart(r.Context(), rule, req.From); err != nil {
+		return nil, Agent{}, nil, err
+	}
+	pin := PeerPin{Name: rule.Name, Key: req.Key}
 	if raw, err := hex.DecodeString(req.Bundle); err == nil && len(raw) == 32 {
 		pin.Bundle = [32]byte(raw)
 	}
-	agent, err := p.g.receiver(r.Context(), name, "", "platform/"+hex.EncodeToString(p.from.Boot[:])+"/"+req.From.Instance, func(a Agent) bool { return pin.fits(a.Bundle, a.Keys) })
-	return &req, agent, err
+	agent, leave, err := p.g.receiver(r.Context(), rule.Name, "", "platform/"+hex.EncodeToString(p.from.Boot[:])+"/"+req.From.Instance, func(a Agent) bool { return pin.fits(a.Bundle, a.Keys) })
+	return &req, agent, leave, err
+}
+
+// mayStart refuses whoever the policy lets send nothing, before a sandbox is
+// started for its messages alone.
+func (p *platformLink) mayStart(ctx context.Context, rule policy.AgentRule, from peerAgent) error {
+	if !p.g.clean(rule.Name) {
+		return nil // none is
+	}
+	offer, err := p.g.offered(rule.Name)
+	if err != nil {
+		return errors.Join(errNoPeer, err)
+	}
+	l := &link{g: p.g, agent: Agent{Name: rule.Name, Instance: offer}, rule: rule}
+	if _, err := l.knows(from); err != nil {
+		return errors.Join(err, l.recordRefusal(ctx, policy.ActionReceive, from.Name, err.Error()))
+	}
+	return nil
 }
 
 // carry asks this platform's policy, as the sender's has been asked.
@@ -150,7 +172,7 @@ func (p *platformLink) carry(ctx context.Context, c *a2aCall, req *peerRequest) 
 		return fault
 	}
 	in.heard(policy.Outcome{Labels: req.Labels}) // before the receiver gets the first byte
-	way := localWay{g: p.g, agent: c.link.agent}
+	way := p.g.localWay(c.link.agent)
 	pinned, err := way.pinned(ctx)
 	if err != nil {
 		return c.refused(ctx, in, err)

@@ -61,7 +61,7 @@ func TestTheCardOfAPeerIsThePinnedOneAtTheGateway(t *testing.T) {
 	if card["url"] != "http://127.0.0.1:3128/a2a/friend" || card["description"] != "Helps." || capabilities["streaming"] != true || capabilities["pushNotifications"] != false {
 		t.Errorf("%s", r.body)
 	}
-	w.wantLog()
+	w.wantLog("intent permit card:friend", "outcome ok")
 }
 
 func TestAStreamOfEventsPassesAndIsEnteredBeforeItsEnd(t *testing.T) {

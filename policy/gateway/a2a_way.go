@@ -39,38 +39,46 @@ type way interface {
 	open(b []byte) (labels []string, message []byte, err error)
 }
 
-// way finds what a peer's name means now.
-func (p *peer) way(ctx context.Context) (way, error) {
+// way finds what a peer's name means now. That holds until leave is called.
+func (p *peer) way(ctx context.Context) (w way, leave func(), err error) {
+	leave = func() {}
 	switch {
 	case p.Agent != "":
 		p.mu.Lock()
 		last := p.to
 		p.mu.Unlock()
-		agent, err := p.link.g.receiver(ctx, p.Agent, last, "agent/"+p.link.agent.Instance, func(a Agent) bool { return p.pin.fits(a.Bundle, a.Keys) })
-		if err != nil {
-			return nil, err
-		}
-		return localWay{g: p.link.g, agent: agent}, nil
+		return p.link.g.local(ctx, p.Agent, last, "agent/"+p.link.agent.Instance, func(a Agent) bool { return p.pin.fits(a.Bundle, a.Keys) })
 	case p.Attested:
-		return p.platform(ctx)
+		w, err = p.platform(ctx)
+		return w, leave, err
 	}
-	return webWay{p}, nil
+	return webWay{p}, leave, nil
+}
+
+// local is the way to an agent of this platform that receiver finds.
+func (g *Gateway) local(ctx context.Context, name, last, sender string, meant func(Agent) bool) (way, func(), error) {
+	agent, leave, err := g.receiver(ctx, name, last, sender, meant)
+	if err != nil {
+		return nil, nil, err
+	}
+	return g.localWay(agent), leave, nil
 }
 
 // receiver finds a running agent of a name that takes requests and is the one
 // that is meant: the one of last time, or else the first by its instance. Of one
-// with clean sessions it is the sandbox that whoever sends has alone.
-func (g *Gateway) receiver(ctx context.Context, name, last, sender string, meant func(Agent) bool) (Agent, error) {
+// with clean sessions it is the sandbox that whoever sends has alone, and nobody
+// else gets until leave is called.
+func (g *Gateway) receiver(ctx context.Context, name, last, sender string, meant func(Agent) bool) (a Agent, leave func(), err error) {
 	if g.clean(name) {
 		d, leave, err := g.enter(ctx, name, labelhash.Sum256("omega/session/a2a/v1", []byte(sender)), false)
 		if err != nil {
-			return Agent{}, errors.Join(errNoPeer, err)
+			return Agent{}, nil, errors.Join(errNoPeer, err)
 		}
-		leave() // its place is kept as long as messages come
 		if !meant(d.agent) {
-			return Agent{}, errOtherPeer
+			leave()
+			return Agent{}, nil, errOtherPeer
 		}
-		return d.agent, nil
+		return d.agent, leave, nil
 	}
 	g.doors.mu.Lock()
 	defer g.doors.mu.Unlock()
@@ -86,24 +94,31 @@ func (g *Gateway) receiver(ctx context.Context, name, last, sender string, meant
 		}
 	}
 	slices.SortFunc(found, func(a, b Agent) int { return strings.Compare(a.Instance, b.Instance) })
+	leave = func() {}
 	for _, a := range found {
 		if a.Instance == last {
-			return a, nil
+			return a, leave, nil
 		}
 	}
 	switch {
 	case len(found) > 0:
-		return found[0], nil
+		return found[0], leave, nil
 	case some:
-		return Agent{}, errOtherPeer
+		return Agent{}, nil, errOtherPeer
 	}
-	return Agent{}, errNoPeer
+	return Agent{}, nil, errNoPeer
 }
 
-// localWay leads to an agent of this platform.
+// localWay leads to an agent of this platform. What the agent has seen is that of
+// one sandbox, also where the instance begins anew before the answer is there.
 type localWay struct {
 	g     *Gateway
 	agent Agent
+	seen  *state
+}
+
+func (g *Gateway) localWay(agent Agent) localWay {
+	return localWay{g, agent, g.state(agent.Name, agent.Instance)}
 }
 
 func (w localWay) name() string             { return w.agent.Instance }
@@ -136,10 +151,9 @@ func (w localWay) pinned(ctx context.Context) (*card, error) {
 
 // send gives the receiver the labels of who asks before it gets the first byte.
 func (w localWay) send(ctx context.Context, r a2aRequest) (*http.Response, error) {
-	s := w.g.state(w.agent.Name, w.agent.Instance)
-	s.mu.Lock()
-	s.Merge(r.labels...)
-	s.mu.Unlock()
+	w.seen.mu.Lock()
+	w.seen.Merge(r.labels...)
+	w.seen.mu.Unlock()
 	req, err := r.call.request(ctx, "http://agent"+r.path)
 	if err != nil {
 		return nil, err
@@ -149,10 +163,9 @@ func (w localWay) send(ctx context.Context, r a2aRequest) (*http.Response, error
 
 // open adds the receiver's labels, as they are when it has answered.
 func (w localWay) open(b []byte) ([]string, []byte, error) {
-	s := w.g.state(w.agent.Name, w.agent.Instance)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.Labels(), b, nil
+	w.seen.mu.Lock()
+	defer w.seen.mu.Unlock()
+	return w.seen.Labels(), b, nil
 }
 
 // request is the HTTP request of a call, made anew.

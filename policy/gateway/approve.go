@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,14 +16,16 @@ import (
 
 // Bounds of questions that wait for a person.
 const (
-	maxQuestions      = 512 // of all agents
-	maxQuestionsAgent = 16  // of one instance
+	maxQuestions      = 512 // of all agents, about calls; and as many about lost rules
+	maxQuestionsAgent = 16  // of one instance, likewise
 	maxWaiting        = 8   // calls of one instance that are held until they are answered
 	// maxAnswers bounds the approvals of one instance whose call has not been
 	// made again.
 	maxAnswers = 64
-	// questionTime is how long a call can be approved after it was denied.
+	// questionTime is how long a call can be approved after it was denied, and
+	// widenTime how long rules can be given back after they were lost.
 	questionTime = time.Hour
+	widenTime    = 24 * time.Hour
 )
 
 // approvals are the questions that agents' calls and losses put to people, and
@@ -43,7 +46,7 @@ type pending struct {
 	resource string
 	args     json.RawMessage
 	asked    time.Time
-	until    time.Time // zero: as long as the rules are lost
+	until    time.Time
 	done     chan struct{}
 	waiting  int // calls that are held, guarded by approvals
 }
@@ -149,22 +152,41 @@ func (l *link) ask(i *intent, principal string) (*pending, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.expire(now)
-	mine := 0
 	for _, p := range a.open {
-		if p.Instance != l.agent.Instance || p.Widen != nil {
-			continue
-		}
-		if mine++; p.Digest == digest && p.Principal == principal {
+		if p.Instance == l.agent.Instance && p.Widen == nil && p.Digest == digest && p.Principal == principal {
 			return p, ""
 		}
 	}
-	if mine >= maxQuestionsAgent || len(a.open) >= maxQuestions {
+	if a.full(l.agent.Instance, false) {
 		return nil, "too many questions are open to ask for another approval"
 	}
 	return a.put(&pending{
 		Question: policy.Question{Principal: principal, Instance: l.agent.Instance, Boot: l.g.cfg.Boot, Entry: i.index, Digest: digest},
 		link:     l, action: i.input.Action, resource: i.input.Resource, args: i.input.Args, asked: now, until: now.Add(questionTime),
 	}), ""
+}
+
+// full says whether no more questions fit: of an instance, or of all. Those about
+// rules and those about calls do not take each other's places. The lock is held.
+func (a *approvals) full(instance string, widen bool) bool {
+	all, own := 0, 0
+	for _, p := range a.open {
+		if (p.Widen != nil) != widen {
+			continue
+		}
+		if all++; p.Instance == instance {
+			own++
+		}
+	}
+	return all >= maxQuestions || own >= maxQuestionsAgent
+}
+
+// forget drops the questions of instances that begin anew: an answer would be
+// for a sandbox that is no more.
+func (a *approvals) forget(instances []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.open, func(_ uint64, p *pending) bool { return slices.Contains(instances, p.Instance) })
 }
 
 // put opens a question. The lock is held.
@@ -180,7 +202,7 @@ func (a *approvals) put(p *pending) *pending {
 // expire forgets questions whose time is over. The lock is held.
 func (a *approvals) expire(now time.Time) {
 	for entry, p := range a.open {
-		if !p.until.IsZero() && !now.Before(p.until) {
+		if !now.Before(p.until) {
 			delete(a.open, entry)
 		}
 	}
@@ -244,12 +266,16 @@ func (l *link) narrowed(ctx context.Context, i *intent) error {
 		return fmt.Errorf("narrowing: %w", err)
 	}
 	a := &l.g.approvals
+	now := l.g.cfg.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.expire(now); a.full(l.agent.Instance, true) {
+		return nil // nobody is asked, and the rules stay lost
+	}
 	a.put(&pending{
 		Question: policy.Question{Instance: l.agent.Instance, Boot: l.g.cfg.Boot, Entry: index,
 			Digest: policy.RulesDigest(l.agent.Instance, rules), Widen: rules},
-		link: l, action: i.input.Action, resource: i.input.Resource, asked: l.g.cfg.Now(),
+		link: l, action: i.input.Action, resource: i.input.Resource, asked: now, until: now.Add(widenTime),
 	})
 	return nil
 }

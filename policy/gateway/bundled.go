@@ -54,15 +54,22 @@ func (g *Gateway) offered(name string) (string, error) {
 // maxInstance bounds the names of instances (as in bundles and in runsc).
 const maxInstance = 63
 
+// own stands between an offer and whom its sandbox is for. No name of a bundle,
+// and so none of a deployment, has it (bundle.ValidName): no other agent's
+// instance can be called so.
+const own = "+"
+
 // instanceOf names the sandbox of an offer that is for one agent or session. A
-// name that would be too long ends in a digest.
+// name that would be too long ends in a digest, and then in what none ends in
+// that is short enough.
 func instanceOf(offer, of string) string {
-	name := offer + "." + of
+	name := offer + own + of
 	if len(name) <= maxInstance {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
-	return name[:maxInstance-13] + "." + hex.EncodeToString(sum[:6])
+	end := own + hex.EncodeToString(sum[:16]) + own
+	return name[:maxInstance-len(end)] + end
 }
 
 // connect finds an endpoint's way to its server. One that is a bundle of this

@@ -73,12 +73,12 @@ func (g *Gateway) cleanAgent(called string) (name string, ok bool) {
 // sessionKey names a session: no two callers have the same, whatever they call
 // theirs. Without a name it is a session of its own, and so is one of callers
 // that cannot be told apart.
-func sessionKey(who policy.Requester, subject, session string) (key [32]byte, once bool) {
-	if session == "" || who.Reader == policy.Public {
+func sessionKey(who policy.Requester, inv Invocation) (key [32]byte, once bool) {
+	if inv.Session == "" || who.Reader == policy.Public {
 		_, _ = rand.Read(key[:]) // never fails (crypto/rand)
 		return key, true
 	}
-	return labelhash.Sum256("omega/session/v1", []byte(who.Name), []byte(subject), []byte(session)), false
+	return labelhash.Sum256("omega/session/v1", []byte(who.Name), []byte(inv.Subject), []byte(inv.Peer), []byte(inv.Session)), false
 }
 
 // enter returns the door of the sandbox that is a session's alone, which is
@@ -121,23 +121,70 @@ func (g *Gateway) begin(ctx context.Context, name string, p *place) {
 	defer close(p.ready)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanStart)
 	defer cancel()
-	before := g.doors.of(p.instance)
-	g.forget(p.instance)
-	if p.before != nil {
-		g.places.forget(p.before, g.cfg.Starter)
-		p.before = nil
+	if p.err = g.clear(ctx, p.before); p.err != nil {
+		g.places.forget(p, nil)
+		return
 	}
+	p.before = nil
 	if p.err = g.cfg.Starter.Start(ctx, p.offer, p.instance); p.err != nil {
 		g.places.forget(p, nil)
 		return
 	}
-	for p.door = g.doors.of(p.instance); p.door == nil || p.door == before; p.door = g.doors.of(p.instance) {
+	if p.err = soon(ctx, func() bool { p.door = g.doors.of(p.instance); return p.door != nil }); p.err != nil {
+		p.err = errors.Join(errNoDoor, p.err)
+		g.places.forget(p, g.cfg.Starter)
+	}
+}
+
+// clear ends what ran at a place, also of sessions before that could not be
+// ended then. What is known of it is forgotten once it can do nothing more: until
+// then its labels bind it.
+func (g *Gateway) clear(ctx context.Context, old *place) error {
+	for ; old != nil; old = old.before {
+		if g.linked(old.instance) {
+			g.cfg.Starter.Stop(old.offer, old.instance)
+		}
+		if err := soon(ctx, func() bool { return !g.linked(old.instance) }); err != nil {
+			return fmt.Errorf("the sandbox of the session before still runs: %w", err)
+		}
+		g.forget(old.instance)
+	}
+	return nil
+}
+
+// soon waits until something is so.
+func soon(ctx context.Context, is func() bool) error {
+	for !is() {
 		select {
 		case <-ctx.Done():
-			p.err = errors.Join(errNoDoor, ctx.Err())
-			g.places.forget(p, g.cfg.Starter)
-			return
+			return ctx.Err()
 		case <-time.After(doorPause):
+		}
+	}
+	return nil
+}
+
+// linked says whether an instance, or a server that is its own, still has a way
+// out or in.
+func (g *Gateway) linked(instance string) bool {
+	if g.doors.of(instance) != nil {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.links[instance] > 0 || slices.ContainsFunc(g.wards[instance], func(server string) bool { return g.links[server] > 0 })
+}
+
+// opened counts an instance's ways out, until closed is called.
+func (g *Gateway) opened(instance string) (closed func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.links[instance]++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.links[instance]--; g.links[instance] == 0 {
+			delete(g.links, instance)
 		}
 	}
 }
@@ -146,13 +193,14 @@ func (g *Gateway) begin(ctx context.Context, name string, p *place) {
 // servers that are its own: their processes ended with its link.
 func (g *Gateway) forget(instance string) {
 	g.mu.Lock()
-	delete(g.states, instance)
-	for _, server := range g.wards[instance] {
-		delete(g.states, server)
+	gone := append([]string{instance}, g.wards[instance]...)
+	for _, i := range gone {
+		delete(g.states, i)
 	}
 	delete(g.wards, instance)
 	g.mu.Unlock()
 	g.ledgers.forget(instance)
+	g.approvals.forget(gone)
 }
 
 // ward remembers the instance of a server that is one agent's own.

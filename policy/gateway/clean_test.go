@@ -50,7 +50,9 @@ type hotel struct {
 	ended   []string
 	fails   error
 	closing map[string]func()
-	hold    chan struct{} // an engine answers once it is closed
+	hold    chan struct{}     // an engine answers once it is closed
+	out     map[string]func() // closes a sandbox's way out, where it has one
+	deaf    bool              // what it is told to end runs on
 }
 
 func (h *hotel) Start(_ context.Context, offer, instance string) error {
@@ -104,10 +106,17 @@ func (h *hotel) open(name, instance string, handler http.Handler) error {
 
 func (h *hotel) Stop(_, instance string) {
 	h.mu.Lock()
-	stop := h.closing[instance]
+	if h.ended = append(h.ended, instance); h.deaf {
+		h.mu.Unlock()
+		return
+	}
+	stop, out := h.closing[instance], h.out[instance]
 	delete(h.closing, instance)
-	h.ended = append(h.ended, instance)
+	delete(h.out, instance)
 	h.mu.Unlock()
+	if out != nil {
+		out()
+	}
 	if stop != nil {
 		stop()
 	}
@@ -131,9 +140,9 @@ func cleanWorld(t *testing.T) (*world, *hotel) {
 	h := &hotel{t: t}
 	w := newWorld(t, func(w *world) {
 		w.cfg.Document, w.cfg.Decider, w.cfg.PolicyDigest, w.cfg.Starter = out.Document, out.Decider, out.Digest, h
-		w.agent = gateway.Agent{Instance: "desk-1.s1", Name: "desk", Tools: w.agent.Tools[:1]}
+		w.agent = gateway.Agent{Instance: "desk-1+s1", Name: "desk", Tools: w.agent.Tools[:1]}
 	})
-	h.gw = w.gw
+	h.gw, h.out = w.gw, map[string]func(){"desk-1+s1": func() { _ = w.client.Transport.(*http.ClientConn).Close() }}
 	w.gw.Offer("desk", "desk-1")
 	return w, h
 }
@@ -166,11 +175,11 @@ func TestEachSessionHasASandboxOfItsOwn(t *testing.T) {
 			t.Errorf("%s in session %q: %q, want %q", test.caller, test.session, got, test.want)
 		}
 	}
-	want := []string{"desk-1.s1", "desk-1.s2", "desk-1.s3", "desk-1.s4", "desk-1.s4", "desk-1.s4", "desk-1.s4"}
+	want := []string{"desk-1+s1", "desk-1+s2", "desk-1+s3", "desk-1+s4", "desk-1+s4", "desk-1+s4", "desk-1+s4"}
 	if !slices.Equal(h.began, want) {
 		t.Errorf("started %q, want %q", h.began, want)
 	}
-	if want := []string{"desk-1.s4", "desk-1.s4", "desk-1.s4", "desk-1.s4"}; !slices.Equal(h.ended, want) {
+	if want := []string{"desk-1+s4", "desk-1+s4", "desk-1+s4", "desk-1+s4"}; !slices.Equal(h.ended, want) {
 		t.Errorf("ended %q, want %q", h.ended, want)
 	}
 }
@@ -178,7 +187,7 @@ func TestEachSessionHasASandboxOfItsOwn(t *testing.T) {
 func TestASandboxOfASessionIsFoundByItsSessionAlone(t *testing.T) {
 	w, _ := cleanWorld(t)
 	w.say("al", "one", "secret")
-	for _, agent := range []string{"desk-1.s1", "desk-1.s9"} {
+	for _, agent := range []string{"desk-1+s1", "desk-1+s9"} {
 		got, err := w.gw.Ask(t.Context(), gateway.Invocation{Agent: agent, Session: "other", Callers: []string{"bo"}, Input: []byte("x")})
 		if codeOf(err) != gateway.RefusedUnknown {
 			t.Errorf("%s: %v, %v", agent, got, err)
@@ -200,7 +209,6 @@ func TestASessionsPlaceKnowsNothingOfTheOneBefore(t *testing.T) {
 	for i := range 16 {
 		w.say("al", fmt.Sprintf("session %d", i), "a")
 	}
-	w.client = w.connect(w.agent) // the way out of the first one's sandbox
 	if text, failed := w.call("files", "read", `{"path":"a"}`); failed {
 		t.Fatal(text)
 	}
@@ -214,7 +222,7 @@ func TestASessionsPlaceKnowsNothingOfTheOneBefore(t *testing.T) {
 		t.Errorf("a session that has its place: %q", got)
 	}
 	now = now.Add(11 * time.Minute)
-	if got := w.say("al", "one more", "x"); got != "sandbox 17 was told x" || h.began[16] != "desk-1.s1" {
+	if got := w.say("al", "one more", "x"); got != "sandbox 17 was told x" || h.began[16] != "desk-1+s1" {
 		t.Errorf("in an idle one's place: %q, %q", got, h.began)
 	}
 	w.client = w.connect(w.agent)
@@ -235,7 +243,7 @@ func TestAnotherDeploymentHasSandboxesOfItsOwn(t *testing.T) {
 	if got := w.say("al", "one", "c"); got != "sandbox 1 was told a, c" {
 		t.Errorf("a session that began before: %q", got)
 	}
-	if got := w.say("al", "two", "d"); got != "sandbox 3 was told d" || h.began[2] != "desk-2.s2" {
+	if got := w.say("al", "two", "d"); got != "sandbox 3 was told d" || h.began[2] != "desk-2+s2" {
 		t.Errorf("%q, started %q", got, h.began)
 	}
 }
@@ -243,7 +251,7 @@ func TestAnotherDeploymentHasSandboxesOfItsOwn(t *testing.T) {
 func TestALostSandboxEndsItsSession(t *testing.T) {
 	w, h := cleanWorld(t)
 	w.say("al", "one", "a")
-	h.Stop("", "desk-1.s1")
+	h.Stop("", "desk-1+s1")
 	if got := w.say("al", "one", "b"); got != gateway.RefusedFailed {
 		t.Errorf("a session whose memory is gone goes on: %q", got)
 	}
@@ -277,5 +285,70 @@ func TestCallersOfOneSessionAtOnceShareItsSandbox(t *testing.T) {
 	asking.Wait()
 	if len(h.began) != 1 {
 		t.Errorf("started %q", h.began)
+	}
+}
+
+func TestASessionsSandboxHasANameThatNoDeploymentHas(t *testing.T) {
+	w, h := cleanWorld(t)
+	for _, offer := range []string{"desk-1", strings.Repeat("d", 40), strings.Repeat("d", 63)} {
+		w.gw.Offer("desk", offer)
+		if got := w.say("al", "with "+offer, "a"); got == "" {
+			t.Fatal("no answer")
+		}
+	}
+	seen := map[string]bool{}
+	for _, name := range h.began {
+		if !strings.Contains(name, "+") || len(name) > 63 || seen[name] { // bundle.ValidName knows no plus
+			t.Errorf("%q is a deployment's name, or no name, or given twice", name)
+		}
+		seen[name] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("started %q", h.began)
+	}
+}
+
+func TestASandboxThatDoesNotEndKeepsItsPlaceAndItsPast(t *testing.T) {
+	w, h := cleanWorld(t)
+	now := time.Now()
+	var mu sync.Mutex
+	w.cfg.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	w.restart()
+	h.gw = w.gw
+	w.gw.Offer("desk", "desk-1")
+	w.say("al", "one", "a")
+	if text, failed := w.call("files", "read", `{"path":"a"}`); failed {
+		t.Fatal(text)
+	}
+	for i := range 15 {
+		w.say("al", fmt.Sprintf("session %d", i), "a")
+	}
+	mu.Lock()
+	now = now.Add(11 * time.Minute)
+	mu.Unlock()
+	h.deaf = true
+	defer func() { h.deaf = false }()
+	got := make(chan string)
+	go func() { got <- w.say("bo", "another", "x") }()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		h.mu.Lock()
+		told := len(h.ended) > 0
+		h.mu.Unlock()
+		if told {
+			break
+		}
+	}
+	if text, failed := w.call("files", "read", `{"path":"b"}`); !failed {
+		t.Errorf("while it runs on, what it did is forgotten: %s", text)
+	}
+	if len(h.began) != 16 {
+		t.Errorf("started beside it: %q", h.began)
+	}
+	h.mu.Lock()
+	h.deaf = false
+	h.mu.Unlock()
+	h.Stop("desk-1", "desk-1+s1")
+	if words := <-got; words != "sandbox 17 was told x" {
+		t.Errorf("once it has ended: %q", words)
 	}
 }

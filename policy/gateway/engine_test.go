@@ -131,7 +131,7 @@ func TestAgentsShareAnEnginesProcessOnlyWithTheSameAdapters(t *testing.T) {
 	w, h := engineWorld(t, 3)
 	one, two := w.as(deskWith("desk-2", 1)), w.as(deskWith("desk-3", 2))
 	same := w.as(deskWith("desk-4", 1))
-	const base, first, second = "llama-1.base", "llama-1.0100000000000000", "llama-1.0200000000000000"
+	const base, first, second = "llama-1+base", "llama-1+0100000000000000", "llama-1+0200000000000000"
 	for i, step := range []struct {
 		who  *world
 		want string
@@ -176,7 +176,7 @@ func TestAnEngineIsToldToKeepNothing(t *testing.T) {
 func TestAnIdleProcessGivesWayAndABusyOneDoesNot(t *testing.T) {
 	w, h := engineWorld(t, 1)
 	tuned := w.as(deskWith("desk-2", 1))
-	if got := w.process(); got != "llama-1.base" {
+	if got := w.process(); got != "llama-1+base" {
 		t.Fatal(got)
 	}
 	h.mu.Lock()
@@ -195,10 +195,10 @@ func TestAnIdleProcessGivesWayAndABusyOneDoesNot(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	close(h.hold)
-	if a, b := <-busy, <-waits; a != "llama-1.base" || b != "llama-1.0100000000000000" {
+	if a, b := <-busy, <-waits; a != "llama-1+base" || b != "llama-1+0100000000000000" {
 		t.Errorf("%q, then %q", a, b)
 	}
-	if want := []string{"llama-1.base"}; !slices.Equal(h.ended, want) {
+	if want := []string{"llama-1+base"}; !slices.Equal(h.ended, want) {
 		t.Errorf("ended %q, want %q", h.ended, want)
 	}
 }
@@ -245,12 +245,12 @@ func TestAnEngineThatEndedIsStartedAgainAfterAWhile(t *testing.T) {
 		t.Errorf("at once: %q, started %q", got, h.began)
 	}
 	later.Add(3)
-	if got := w.process(); got != "llama-1.base" {
+	if got := w.process(); got != "llama-1+base" {
 		t.Errorf("later: %q", got)
 	}
-	h.Stop("llama-1", "llama-1.base") // it crashed
+	h.Stop("llama-1", "llama-1+base") // it crashed
 	later.Add(3)
-	if got := w.process(); got != "llama-1.base" || len(h.began) != 2 {
+	if got := w.process(); got != "llama-1+base" || len(h.began) != 2 {
 		t.Errorf("after its end: %q, started %q", got, fmt.Sprint(h.began))
 	}
 }

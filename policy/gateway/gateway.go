@@ -109,6 +109,7 @@ type Gateway struct {
 	states map[string]*state   // by instance
 	offers map[string]string   // admitted instances that are started when they are wanted, by agent
 	wards  map[string][]string // instances of servers that are one agent's own, by its instance
+	links  map[string]int      // ways out that are served, by instance
 }
 
 // state is what an instance did; it outlives a link.
@@ -136,7 +137,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, wards: map[string][]string{}, room: room{agents: map[string]int{}}}
+	g := &Gateway{cfg: cfg, clients: map[string]*http.Client{}, guards: map[string]*guard{}, states: map[string]*state{}, offers: map[string]string{}, wards: map[string][]string{}, links: map[string]int{}, room: room{agents: map[string]int{}}}
 	_, _ = rand.Read(g.observer.key[:]) // never fails (crypto/rand)
 	for _, s := range cfg.Document.Servers {
 		if s.Bundle == "" {
@@ -172,6 +173,7 @@ func (g *Gateway) Check(agent Agent) error {
 // or ctx ends. The link is the agent's identity: nothing in a request can
 // change it.
 func (g *Gateway) ServeLink(ctx context.Context, agent Agent, conn net.Conn) error {
+	defer g.opened(agent.Instance)()
 	l, err := g.link(agent)
 	if err != nil {
 		return errors.Join(err, conn.Close())

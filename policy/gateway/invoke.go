@@ -40,7 +40,9 @@ type Invocation struct {
 	// Callers are those of the policy that the request's credentials are of.
 	Callers []string
 	// Subject is whom an identity provider says it is, if one does.
-	Subject     string
+	Subject string
+	// Peer is the boot id of the platform that the request is from, if one is.
+	Peer        string
 	ContentType string
 	Input       []byte
 }
@@ -157,7 +159,7 @@ func (g *Gateway) askedClean(ctx context.Context, inv Invocation, name string) (
 	if !ok {
 		return nil, who, nil, noSuchAgent()
 	}
-	key, once := sessionKey(who, inv.Subject, inv.Session)
+	key, once := sessionKey(who, inv)
 	d, leave, err := g.enter(ctx, name, key, once)
 	switch {
 	case err == nil:
@@ -182,7 +184,7 @@ func (inv Invocation) args(who policy.Requester) (json.RawMessage, error) {
 	args := map[string]any{
 		"caller": who.Name, "bytes": len(inv.Input), "sha256": hex.EncodeToString(sum[:]), "content_type": plainType(inv.ContentType),
 	}
-	for name, text := range map[string]string{"subject": inv.Subject, "session": inv.Session} {
+	for name, text := range map[string]string{"subject": inv.Subject, "session": inv.Session, "peer": inv.Peer} {
 		if text != "" {
 			args[name] = clip(text, 256)
 		}

@@ -23,7 +23,7 @@ type Question struct {
 	Widen     []string        `json:"widen,omitempty"` // rules to give back, in the place of a call
 	Digest    string          `json:"digest"`
 	Asked     time.Time       `json:"asked"`
-	Until     *time.Time      `json:"until,omitempty"`
+	Until     time.Time       `json:"until"`
 	Approvers []Approver      `json:"approvers"` // who can answer
 }
 
@@ -53,11 +53,7 @@ func (g *Gateway) Pending(callers []string) []Question {
 func (g *Gateway) shown(p *pending) Question {
 	q := Question{
 		Entry: p.Entry, Agent: p.link.agent.Name, Instance: p.Instance, Boot: hex.EncodeToString(p.Boot[:]), Action: p.action, Resource: p.resource,
-		Arguments: p.args, Widen: p.Widen, Digest: hex.EncodeToString(p.Digest[:]), Asked: p.asked.UTC(), Approvers: []Approver{},
-	}
-	if !p.until.IsZero() {
-		until := p.until.UTC()
-		q.Until = &until
+		Arguments: p.args, Widen: p.Widen, Digest: hex.EncodeToString(p.Digest[:]), Asked: p.asked.UTC(), Until: p.until.UTC(), Approvers: []Approver{},
 	}
 	for _, who := range g.cfg.Document.Principals {
 		if !slices.Contains(who.Roles, policy.RoleApprover) || p.Principal != "" && p.Principal != who.Name {

@@ -161,7 +161,7 @@ func TestAServerEndsWithItsAgent(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the link did not end")
 	}
-	if !slices.Equal(w.house.stopped, []string{"notes-1.reporter-9"}) {
+	if !slices.Equal(w.house.stopped, []string{"notes-1+reporter-9"}) {
 		t.Errorf("stopped %q", w.house.stopped)
 	}
 }

@@ -274,7 +274,7 @@ func TestAStdioServerIsServedLikeAnyOther(t *testing.T) {
 		t.Errorf("unsigned words reach the agent: %s", opened.body)
 	}
 	w.wantLog("intent permit list:notes", "outcome ok", "intent permit note", "outcome ok", "intent deny")
-	if want := []string{"notes-1 as notes-1.reporter-1"}; !slices.Equal(w.house.started, want) {
+	if want := []string{"notes-1 as notes-1+reporter-1"}; !slices.Equal(w.house.started, want) {
 		t.Errorf("started %q, want %q", w.house.started, want)
 	}
 }
@@ -320,7 +320,7 @@ func TestLabelsTravelToAndFromAServer(t *testing.T) {
 	}
 	w.call("notes", "note", `{"text":"a"}`)
 	agent := w.client
-	w.client = w.connect(gateway.Agent{Instance: "notes-1.reporter-1", Name: "notes-server"}) // the server's own way out
+	w.client = w.connect(gateway.Agent{Instance: "notes-1+reporter-1", Name: "notes-server"}) // the server's own way out
 	if status, body := get(t, w.browser(), "http://plain.example.com/x"); status != 200 {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -344,7 +344,7 @@ func TestWhatAnAgentMustNotTellItsServerMustNotEither(t *testing.T) {
 	if text, failed := w.call("notes", "note", `{"text":"a"}`); failed { // its readers are alice
 		t.Fatal(text)
 	}
-	w.client = w.connect(gateway.Agent{Instance: "notes-1.reporter-1", Name: "notes-server"})
+	w.client = w.connect(gateway.Agent{Instance: "notes-1+reporter-1", Name: "notes-server"})
 	if status, body := get(t, w.browser(), "http://plain.example.com/x"); status != 403 || !strings.Contains(body, "alice") {
 		t.Errorf("the server told the web what alice's agent told it: %d %s", status, body)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"omega/policy"
 )
@@ -92,7 +93,7 @@ func (c *Callers) Identify(r *http.Request) (Who, error) {
 	if err != nil {
 		return Who{}, fmt.Errorf("%w: %w", errNotKnown, err)
 	}
-	w.granted, w.Named, w.Subject = append(w.granted, found...), true, plainSubject(subject)
+	w.granted, w.Named, w.Subject = append(w.granted, found...), true, subject
 	return w, nil
 }
 
@@ -142,10 +143,13 @@ func (c *Callers) tokenOf(token string) (out []*policy.Caller, subject string, e
 		}
 		out = append(out, is.caller)
 	}
-	if len(out) > 0 {
-		return out, t.claims.Subject, nil
+	switch {
+	case len(out) == 0:
+		return nil, "", err
+	case len(t.claims.Subject) > maxSubject || !utf8.ValidString(t.claims.Subject): // cut, it could be somebody else's
+		return nil, "", fmt.Errorf("the token's subject has %d bytes, at most %d, or is no text", len(t.claims.Subject), maxSubject)
 	}
-	return nil, "", err
+	return out, t.claims.Subject, nil
 }
 
 // May reports whether the caller has the right for the agent of that name.

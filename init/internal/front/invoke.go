@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"omega/policy"
@@ -47,6 +46,7 @@ type Invocation struct {
 	Session     string
 	Callers     []string // of the policy, whose credentials the request brought
 	Subject     string
+	Peer        string // the boot id of the platform that it is from, in hex, where it attested
 	ContentType string
 	Input       []byte
 }
@@ -113,6 +113,9 @@ func (f *Front) invoke(w http.ResponseWriter, r *http.Request, who Who, t *turns
 	defer leave()
 	inv := Invocation{Agent: r.PathValue("agent"), Session: r.Header.Get(HeaderSession), Callers: who.Callers(), Subject: who.Subject,
 		ContentType: r.Header.Get("Content-Type")}
+	if p := PeerOf(r.Context()); p != nil {
+		inv.Peer = p.Evidence.Boot.BootID.String()
+	}
 	if !sessionForm.MatchString(inv.Session) {
 		f.problem(w, &Problem{http.StatusBadRequest, "malformed", HeaderSession + " is no name of a session", "use letters, digits, dots and hyphens"})
 		return
@@ -187,10 +190,4 @@ func (w Who) Callers() []string {
 		out = append(out, c.Name)
 	}
 	return out
-}
-
-// plainSubject is an identity provider's word for somebody as it can stand in a
-// log.
-func plainSubject(s string) string {
-	return strings.ToValidUTF8(s[:min(len(s), maxSubject)], "?")
 }
