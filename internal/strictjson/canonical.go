@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -53,6 +54,11 @@ func Append(dst []byte, v any) ([]byte, error) {
 		return appendMap(dst, v, appendInt)
 	case map[string]float64:
 		return appendMap(dst, v, appendFloat)
+	}
+	if r := reflect.ValueOf(v); r.Kind() == reflect.Struct {
+		if f := formOf(r.Type()); f.sorted != nil {
+			return appendStruct(dst, f, r)
+		}
 	}
 	b, err := encode(v)
 	if err != nil {
@@ -137,10 +143,7 @@ func encode(v any) ([]byte, error) {
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for from := 0; from < len(s); {
-		n := from
-		for n < len(s) && s[n] >= 0x20 && s[n] != '"' && s[n] != '\\' && s[n] < utf8.RuneSelf {
-			n++
-		}
+		n := from + run(s[from:], true)
 		dst, from = append(dst, s[from:n]...), n
 		if from < len(s) {
 			r, size := utf8.DecodeRuneInString(s[from:])

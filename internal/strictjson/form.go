@@ -34,6 +34,7 @@ const (
 	asAnys              // map[string]any
 	asStruct            // a struct without embedded ones
 	asPointer           // a pointer
+	asList              // a slice
 )
 
 // form is what the JSON for one Go type must look like.
@@ -46,6 +47,7 @@ type form struct {
 	most   int  // elements of a list, 0 for any number
 	elem   *form
 	fields []field
+	sorted []field // the same by name, of a struct that is written here
 }
 
 // field is one field of a struct.
@@ -53,6 +55,7 @@ type field struct {
 	name  string
 	index int
 	form  *form
+	empty bool // whether it is written when it is empty
 }
 
 // forms is the table of forms by type. It fills itself: to read a type anew for
@@ -103,6 +106,7 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 	case reflect.Struct:
 		f.kind, f.as = formStruct, asStruct
 		f.collect(t, made)
+		f.sorted = f.writable(t)
 	case reflect.Map:
 		f.kind, f.null, f.elem = formMap, true, build(t.Elem(), made)
 		switch t {
@@ -112,9 +116,9 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 			f.as = asRaws
 		}
 	case reflect.Slice:
-		f.kind, f.null, f.elem = formList, true, build(t.Elem(), made)
+		f.kind, f.as, f.null, f.elem = formList, asList, true, build(t.Elem(), made)
 		if t.Elem().Kind() == reflect.Uint8 {
-			f.kind = formBytes
+			f.kind, f.as = formBytes, asElse
 		}
 	case reflect.Array:
 		f.kind, f.length, f.elem = formList, t.Len(), build(t.Elem(), made)
@@ -169,7 +173,7 @@ func (f *form) collect(t reflect.Type, made map[reflect.Type]*form) {
 			other.form = nil // what stands for two fields is for none
 			continue
 		}
-		f.fields = append(f.fields, field{name: name, index: i, form: build(member.Type, made).atMost(member.Tag.Get("most"))})
+		f.fields = append(f.fields, field{name: name, index: i, form: build(member.Type, made).atMost(member.Tag.Get("most")), empty: options != "omitempty"})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"unicode/utf8"
 )
 
 // maxNesting is encoding/json's own bound; recursion ends there.
@@ -65,10 +64,7 @@ func (r *rewriter) value(dst []byte, depth int) ([]byte, error) {
 func appendQuoted(dst, raw []byte) []byte {
 	dst = append(dst, '"')
 	for len(raw) > 0 {
-		n := 0
-		for n < len(raw) && raw[n] != '\\' && raw[n] < utf8.RuneSelf {
-			n++
-		}
+		n := run(raw, true)
 		dst, raw = append(dst, raw[:n]...), raw[n:]
 		if len(raw) > 0 {
 			c, n := unescape(raw)

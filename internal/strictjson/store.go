@@ -47,6 +47,10 @@ func (s *storer) store(f *form, v reflect.Value) error {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
 		return s.store(f.elem, v.Elem())
+	case asList:
+		if first == '[' && v.IsNil() {
+			return s.list(f, v)
+		}
 	case asRaws:
 		if first == '{' {
 			m := v.Addr().Interface().(*map[string]json.RawMessage)
@@ -80,6 +84,22 @@ func (s *storer) fields(f *form, v reflect.Value) error {
 		}
 		return s.store(field.form, v.Field(field.index))
 	})
+}
+
+// list reads an array into a slice that is nil.
+func (s *storer) list(f *form, v reflect.Value) error {
+	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	s.at++
+	for n := 0; s.peek() != ']'; n++ {
+		s.next(',')
+		v.Grow(1)
+		v.SetLen(n + 1)
+		if err := s.store(f.elem, v.Index(n)); err != nil {
+			return err
+		}
+	}
+	s.at++
+	return nil
 }
 
 // each calls do for each member of an object, which reads its value.

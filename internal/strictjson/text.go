@@ -93,15 +93,13 @@ func (t *text) str() (raw []byte, plain bool, err error) {
 	t.at++ // the quote
 	begin := t.at
 	plain = true
-	for t.at < len(t.b) {
+	for t.at += run(t.b[t.at:], false); t.at < len(t.b); t.at += run(t.b[t.at:], false) {
 		switch c := t.b[t.at]; {
 		case c == '"':
 			t.at++
 			return t.b[begin : t.at-1], plain, nil
 		case c < 0x20:
 			return nil, false, errSyntax
-		case c != '\\':
-			t.at++
 		case !t.escape():
 			return nil, false, errSyntax
 		default:
