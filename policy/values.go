@@ -39,7 +39,7 @@ type values struct {
 
 // learn keeps the values of JSON, or of a text that is none.
 func (v *values) learn(raw []byte) {
-	if len(raw) == 0 || !utf8.Valid(raw) {
+	if len(raw) == 0 || v.full || !utf8.Valid(raw) {
 		return
 	}
 	var tree any

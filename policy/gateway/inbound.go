@@ -19,7 +19,7 @@ const (
 	maxAgentHeaders = 32 << 10
 	// streamWindow and connWindow bound what an agent can make the gateway hold
 	// of answers that nobody has read yet (RFC 9113 section 5.2).
-	streamWindow = 256 << 10
+	streamWindow = 1 << 20
 	connWindow   = 2 << 20
 )
 
@@ -32,6 +32,10 @@ type doors struct {
 	mu   sync.Mutex // guards open
 	open map[string]*door
 }
+
+// maxFrame is what of a large message comes in one piece: each piece costs a read on
+// this side and a write inside of the sandbox. The usual 16 KiB make 64 of a megabyte.
+const maxFrame = 256 << 10
 
 // door is the gateway's side of one inbound link.
 type door struct {
@@ -54,6 +58,7 @@ func (g *Gateway) ServeInbound(ctx context.Context, agent Agent, conn net.Conn) 
 		HTTP2: &http.HTTP2Config{
 			MaxReceiveBufferPerStream:     streamWindow,
 			MaxReceiveBufferPerConnection: connWindow,
+			MaxReadFrameSize:              maxFrame,
 			WriteByteTimeout:              bodyTime, // who does not read loses the link
 		},
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return own, nil },
