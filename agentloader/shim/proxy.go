@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,10 +20,29 @@ func connect(link net.Conn) (http.RoundTripper, error) {
 	t := &http.Transport{
 		Protocols:          protocols,
 		DisableCompression: true,
+		HTTP2:              &http.HTTP2Config{MaxReadFrameSize: part},
 		DialContext:        func(context.Context, string, string) (net.Conn, error) { return link, nil },
 	}
 	return t.NewClientConn(context.Background(), "http", "gateway:80")
 }
+
+// part is how much of a message goes on at once. Each read and each write costs much
+// inside of a sandbox, and the usual 16 and 32 KiB make many of a large message.
+const part = 256 << 10
+
+// parts are the buffers between the two sides of a proxy.
+type parts struct{ free sync.Pool }
+
+// Get takes a buffer.
+func (p *parts) Get() []byte {
+	if b, ok := p.free.Get().(*[part]byte); ok {
+		return b[:]
+	}
+	return make([]byte, part)
+}
+
+// Put gives it back.
+func (p *parts) Put(b []byte) { p.free.Put((*[part]byte)(b)) }
 
 // handler answers HTTP/1.1 with what comes back over the link.
 func handler(link http.RoundTripper) http.Handler {
@@ -32,6 +52,7 @@ func handler(link http.RoundTripper) http.Handler {
 			r.Out.URL.Scheme = "http"
 			r.Out.URL.Host = "gateway"
 		},
+		BufferPool:    &parts{},
 		FlushInterval: -1, // every write at once: events must not wait for a full buffer
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -106,6 +107,35 @@ func TestRequestsCrossTheLinkUnchanged(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestLargeMessagesCrossTheLinkUnchanged(t *testing.T) {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(b)
+	})
+	server, _ := proxied(t, echo)
+	agent := httptest.NewServer(echo)
+	defer agent.Close()
+	text := make([]byte, 3*part+17)
+	for i := range text {
+		text[i] = byte(i * 7 >> 3)
+	}
+	for what, client := range map[string]*http.Client{server.URL: http.DefaultClient, "http://agent": calling(t, strings.TrimPrefix(agent.URL, "http://"))} {
+		for range 3 { // with buffers that have been used
+			resp, err := client.Post(what, "", bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			if _ = resp.Body.Close(); err != nil || !bytes.Equal(b, text) {
+				t.Errorf("%s: %d bytes come back of %d, %v", what, len(b), len(text), err)
+			}
+		}
+	}
 }
 
 func TestLostLinkIsSaidInWords(t *testing.T) {
