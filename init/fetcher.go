@@ -191,10 +191,11 @@ func (f *fetcher) started() (admitter, error) {
 
 // run enters the admission and has sandboxd start the agent.
 func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted, by asker) (err error) {
-	if err := f.fits(a); err != nil {
-		return err
+	err = f.fits(a)
+	if err == nil {
+		err = f.take(a)
 	}
-	if err := f.take(a); err != nil {
+	if err != nil {
 		f.loader.Release(a)
 		return err
 	}
@@ -220,6 +221,7 @@ func (f *fetcher) run(ctx context.Context, a *agentloader.Admitted, by asker) (e
 
 // decision is what an admission or refusal entry says beside the instance.
 type decision struct {
+	Instance   string             `json:"instance,omitempty"` // that a refused statement of a caller's names: nobody vouches for it
 	Name       string             `json:"name,omitempty"`
 	Bundle     string             `json:"bundle,omitempty"`
 	Components []attest.Component `json:"components,omitempty"`
@@ -235,6 +237,9 @@ func (f *fetcher) refuse(ctx context.Context, r *agentloader.Refusal, what strin
 		d.Bundle = r.Bundle.String()
 	}
 	e := provenance.Entry{Kind: provenance.KindRefusal, Agent: r.Instance, Action: what, Decision: provenance.Deny, Reasons: []string{reason}}
+	if by.caller != "" { // who hands in nonsense in the name of an agent must not fill that agent's share of the log
+		e.Agent, d.Instance = by.account(), r.Instance
+	}
 	if err := f.record(ctx, e, d); err != nil {
 		f.c.log.Error("refusal not recorded", "instance", r.Instance, "error", err)
 	}

@@ -26,6 +26,10 @@ func (a asker) may(name string) bool {
 	return a.caller == "" || slices.Contains(a.names, name)
 }
 
+// account is whose share of the log the asker's refusals take. No instance is
+// called so (bundle.ValidInstance).
+func (a asker) account() string { return "caller/" + a.caller }
+
 // errTaken refuses an instance name that evidence has already: what it says of
 // an agent must stay true of that name for the whole boot.
 var errTaken = errors.New("an instance of that name was admitted in this boot already; choose another name")

@@ -62,13 +62,15 @@ func (o *orderly) seen() (entries []provenance.Entry, ran []string, stopped []st
 type answers struct {
 	admit  func(deployment []byte, may func(string) bool) (*agentloader.Admitted, error)
 	remove func(removal []byte, find func(string) (agentloader.Running, bool)) (*bundle.Removal, error)
+
+	released *int // how many admissions were given up
 }
 
 func (a answers) AdmitFor(_ context.Context, d []byte, may func(string) bool) (*agentloader.Admitted, error) {
 	return a.admit(d, may)
 }
 
-func (answers) Release(*agentloader.Admitted) {}
+func (a answers) Release(*agentloader.Admitted) { *a.released++ }
 
 func (a answers) Remove(r []byte, find func(string) (agentloader.Running, bool)) (*bundle.Removal, error) {
 	return a.remove(r, find)
@@ -78,6 +80,7 @@ func (a answers) Remove(r []byte, find func(string) (agentloader.Running, bool))
 func notes() answers {
 	digest := bundle.DigestOf([]byte("notes"))
 	return answers{
+		released: new(int),
 		admit: func(_ []byte, may func(string) bool) (*agentloader.Admitted, error) {
 			if !may("notes") {
 				return nil, &agentloader.Refusal{Instance: "notes-1", Name: "notes", Reason: agentloader.ErrCaller}
@@ -151,6 +154,9 @@ func TestOrdersAreCarriedOutAndEntered(t *testing.T) {
 		if e.Kind == provenance.KindRefusal && len(e.Reasons) == 0 {
 			t.Errorf("%s: the log does not say why", step.name)
 		}
+		if e.Kind == provenance.KindRefusal && !strings.HasPrefix(e.Agent, "caller/") {
+			t.Errorf("%s: it takes the share of the log that is agent %s's", step.name, e.Agent)
+		}
 	}
 	if reply := order(removalOf(t, "other"), "duty", "notes-1", "notes"); reply.Code != front.CodeMalformed {
 		t.Errorf("a removal of another instance than asked for: %+v", reply)
@@ -166,6 +172,21 @@ func TestOrdersAreCarriedOutAndEntered(t *testing.T) {
 	}
 	if _, err := o.order(t.Context(), orderRequest{Statement: []byte("{}"), Names: []string{"notes"}}); err == nil {
 		t.Error("an order of nobody's is carried out")
+	}
+}
+
+func TestWhatIsNotStartedHoldsNothing(t *testing.T) {
+	for name, spoil := range map[string]func(*orderly){
+		"a name that is taken":                      func(o *orderly) { o.deployed["notes-1"] = agentloader.Running{} },
+		"a bundle that is not what the policy says": func(o *orderly) { o.servers = map[string]bool{"notes": true} },
+	} {
+		loader := notes()
+		o := newOrderly(t, loader)
+		spoil(o)
+		reply, err := o.order(t.Context(), orderRequest{Statement: []byte("{}"), Caller: "duty", Names: []string{"notes"}})
+		if err != nil || reply.Done || *loader.released != 1 {
+			t.Errorf("%s: %+v, %v; released %d times", name, reply, err, *loader.released)
+		}
 	}
 }
 

@@ -169,9 +169,16 @@ func (s *sandboxd) supervise(ctx context.Context, req runRequest, agent attest.A
 	if err := s.setState(ctx, agent.Index, s.roster.over(m, state)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
+	s.tellExit(agent.Instance, code)
+}
+
+// tellExit tells PID 1 of an agent's end for good. It prints it, and the fetcher
+// then lets go of what the agent alone used.
+func (s *sandboxd) tellExit(instance string, code int) {
 	select {
-	case s.exited <- agentExit{Instance: agent.Instance, Code: code}:
-	default: // PID 1 only prints it; the log has it
+	case s.exited <- agentExit{Instance: instance, Code: code}:
+	default:
+		s.c.log.Error("an agent's end is not told", "instance", instance)
 	}
 }
 

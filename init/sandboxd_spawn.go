@@ -34,7 +34,10 @@ type offer struct {
 
 	mu   sync.Mutex // guards what follows
 	rows map[string]*offered
+	over bool // the rows are looked through for the last time: none starts that comes after it
 }
+
+var errWithdrawn = errors.New("the bundle's deployment has ended")
 
 // offered is one instance of an offer.
 type offered struct {
@@ -82,6 +85,7 @@ func (s *sandboxd) withdraw(life context.Context, o *offer, agent attest.Agent) 
 	s.offers.mu.Unlock()
 	s.pool.Forget(agent.Instance)
 	o.mu.Lock()
+	o.over = true
 	rows := slices.Collect(maps.Values(o.rows))
 	o.mu.Unlock()
 	for _, row := range rows {
@@ -94,6 +98,7 @@ func (s *sandboxd) withdraw(life context.Context, o *offer, agent attest.Agent) 
 	if err := s.setState(life, agent.Index, s.roster.over(o.own, attest.AgentExited)); err != nil {
 		s.c.log.Error("recording an agent's end", "instance", agent.Instance, "error", err)
 	}
+	s.tellExit(agent.Instance, 0)
 }
 
 // follow carries out the gateway's orders, for as long as it gives any.
@@ -250,10 +255,13 @@ func (s *sandboxd) retire(life context.Context, from *offer, row *offered) {
 // row finds the instance in the table of agents, or puts it there.
 func (s *sandboxd) row(life context.Context, from *offer, instance string, req runRequest, set attest.Bytes32) (*offered, error) {
 	from.mu.Lock()
-	row := from.rows[instance]
+	row, over := from.rows[instance], from.over
 	from.mu.Unlock()
-	if row != nil {
+	switch {
+	case row != nil:
 		return row, nil
+	case over:
+		return nil, errWithdrawn
 	}
 	spares := req.Instance // that of the offer: the pool keeps them by it
 	req.Instance = instance
@@ -267,7 +275,12 @@ func (s *sandboxd) row(life context.Context, from *offer, instance string, req r
 	row = &offered{agent: agent, req: req, set: set, member: s.roster.add(agent)}
 	from.mu.Lock()
 	from.rows[instance] = row
+	over = from.over
 	from.mu.Unlock()
 	go s.retire(life, from, row)
+	if over { // withdraw has looked already, and saw nothing of this one
+		_, err := s.roster.end(life, instance, 0)
+		return nil, errors.Join(errWithdrawn, err)
+	}
 	return row, s.setState(life, agent.Index, attest.AgentRunning)
 }

@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"omega/agentloader"
 	"omega/agentloader/bundle"
+	"omega/agentloader/sandbox"
+	"omega/attest"
+	"omega/internal/wire"
 	"omega/policy"
 )
 
@@ -83,6 +88,38 @@ func TestABundleRunsAsPolicyAndManifestAgree(t *testing.T) {
 		err := k.fits(&agentloader.Admitted{Name: test.name, Manifest: &bundle.Manifest{Server: test.server}})
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s, server %v: %v, want %q", test.name, test.server, err, test.want)
+		}
+	}
+}
+
+func TestNothingStartsOfABundleWhoseDeploymentEnds(t *testing.T) {
+	for name, ends := range map[string]func(o *offer){
+		"before it is admitted": func(*offer) {},
+		"while it is admitted":  func(o *offer) { o.over = true },
+	} {
+		from := &offer{rows: map[string]*offered{}, over: name == "before it is admitted"}
+		var ran atomic.Bool
+		s := &sandboxd{c: &child{log: slog.New(slog.DiscardHandler)}, runner: new(sandbox.Runner)}
+		s.signer = answeringAll(t, map[string]wire.Handler{
+			opAdmit: handle(func(context.Context, admitRequest) (admitReply, error) {
+				from.mu.Lock()
+				defer from.mu.Unlock()
+				ends(from)
+				return admitReply{}, nil
+			}),
+			opState: handle(func(_ context.Context, req stateRequest) (nothing, error) {
+				if req.State == attest.AgentRunning {
+					ran.Store(true)
+				}
+				return nothing{}, nil
+			}),
+		})
+		row, err := s.row(t.Context(), from, "desk+s1", runRequest{Instance: "desk"}, attest.Bytes32{})
+		if row != nil || !errors.Is(err, errWithdrawn) {
+			t.Errorf("%s: %v, %v", name, row, err)
+		}
+		if m := s.roster.agents["desk+s1"]; m != nil && m.State != attest.AgentStopped || ran.Load() {
+			t.Errorf("%s: the table says %+v, and said that it runs: %v", name, m, ran.Load())
 		}
 	}
 }
