@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,42 @@ func TestEveryFactOfTheSchemaIsAboutAFieldThatIsThere(t *testing.T) {
 		_, field, _ := strings.Cut(name, ".")
 		if !bytes.Contains(b, []byte(`"`+field+`": {`)) {
 			t.Errorf("%s is no field", name)
+		}
+	}
+}
+
+// Every field has its line in docs/evidence.md, and every field of a line there is one.
+func TestThePageOfEvidenceNamesEveryField(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "evidence.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]bool{}
+	var collect func(v any)
+	collect = func(v any) {
+		m, _ := v.(map[string]any)
+		properties, _ := m["properties"].(map[string]any)
+		for name := range properties {
+			fields[name] = true
+		}
+		for _, part := range m {
+			collect(part)
+		}
+	}
+	var schema any
+	if err := json.Unmarshal(b, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if collect(schema); len(fields) < 40 {
+		t.Fatalf("the schema has %d fields", len(fields))
+	}
+	for name := range fields {
+		if !bytes.Contains(text, []byte("`"+name+"`")) && !bytes.Contains(text, []byte(`"`+name+`":`)) {
+			t.Errorf("docs/evidence.md does not explain %s", name)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func Invocation(s *attest.SignedInvocation, e *attest.Evidence) error {
 	i := &s.Statement
 	if err := i.Validate(); err != nil {
-		return malformed(ErrSignature, "invocation statement", err)
+		return Malformed(ErrSignature, "invocation statement", err)
 	}
 	if !s.SignedBy(e.Boot.AttestationKey) {
 		return refusal(ErrSignature, "the invocation statement is not signed by this platform's attestation key", "a signature by another key, or over other bytes", "one by "+e.Boot.AttestationKey.String())
@@ -32,7 +32,7 @@ func Invocation(s *attest.SignedInvocation, e *attest.Evidence) error {
 	}
 	head, err := openCheckpoint(e.Session.Checkpoint, "omega/"+hex.EncodeToString(e.Boot.BootID[:]), e.Boot.LogKey)
 	if err != nil {
-		return malformed(ErrMismatch, "evidence's checkpoint of the log", err)
+		return Malformed(ErrMismatch, "evidence's checkpoint of the log", err)
 	}
 	if i.LogIndex >= head.size {
 		return refusal(ErrMismatch, "the invocation statement is newer than the evidence: ask for newer evidence", fmt.Sprintf("entry %d", i.LogIndex), fmt.Sprintf("an entry below %d", head.size))

@@ -34,8 +34,8 @@ func refusal(class error, words string, found, expected any) error {
 	return &Refusal{Class: class, Words: words, Found: orNone(fmt.Sprint(found)), Expected: fmt.Sprint(expected)}
 }
 
-// malformed refuses what is not in the form that it has to have.
-func malformed(class error, what string, err error) error {
+// Malformed refuses what is not in the form that it has to have.
+func Malformed(class error, what string, err error) error {
 	return &Refusal{Class: class, Words: "the " + what + " cannot be read", Found: err.Error(), Expected: "well-formed bytes of it", cause: err}
 }
 

@@ -178,14 +178,14 @@ func (a *appraisal) authenticate() error {
 		return errors.New("appraisal without a manifest or a time")
 	}
 	if err := a.sent.Validate(); err != nil {
-		return malformed(ErrMismatch, "evidence", err)
+		return Malformed(ErrMismatch, "evidence", err)
 	}
 	if a.sent.Remembered() {
 		return a.recall()
 	}
 	report, err := snp.ParseReport(a.e.Report)
 	if err != nil {
-		return malformed(ErrSignature, "report", err)
+		return Malformed(ErrSignature, "report", err)
 	}
 	chain, err := a.chain(report.SigningKey)
 	if err != nil {
@@ -233,7 +233,7 @@ func (a *appraisal) roots(report *snp.Report) ([]snp.Root, error) {
 func (a *appraisal) chain(kind snp.SigningKey) (snp.Chain, error) {
 	table, err := snp.ParseTable(a.e.Certificates)
 	if err != nil {
-		return snp.Chain{}, malformed(ErrSignature, "certificate table", err)
+		return snp.Chain{}, Malformed(ErrSignature, "certificate table", err)
 	}
 	leaf := table.VCEK
 	if kind == snp.VLEK {
@@ -244,11 +244,11 @@ func (a *appraisal) chain(kind snp.SigningKey) (snp.Chain, error) {
 	}
 	var c snp.Chain
 	if c.Leaf, err = snp.ParseCertificate(leaf); err != nil {
-		return c, malformed(ErrSignature, fmt.Sprintf("%s certificate", kind), err)
+		return c, Malformed(ErrSignature, fmt.Sprintf("%s certificate", kind), err)
 	}
 	if len(table.ASK) > 0 {
 		if c.Intermediate, err = snp.ParseCertificate(table.ASK); err != nil {
-			return c, malformed(ErrSignature, "ASK certificate", err)
+			return c, Malformed(ErrSignature, "ASK certificate", err)
 		}
 	}
 	return c, nil

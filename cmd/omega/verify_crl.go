@@ -10,6 +10,7 @@ import (
 	"omega/attest"
 	"omega/attest/collateral"
 	"omega/attest/snp"
+	"omega/attest/verifier"
 )
 
 // kdsClient asks AMD's service, or the mirror and the cache that o names.
@@ -71,7 +72,7 @@ func readCRL(path string) (*snp.CRL, error) {
 	}
 	c, err := snp.ParseCRL(b)
 	if err != nil {
-		return nil, exit(exitSignature, fmt.Errorf("%s: %w", path, err))
+		return nil, verifier.Malformed(attest.ErrSignature, "list of revoked certificates "+path, err)
 	}
 	return c, nil
 }

@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"omega/attest"
 	"omega/attest/psp"
 	"omega/attest/snp"
+	"omega/attest/verifier"
 )
 
 // readEmulatedRoot reads the root of an emulated PSP by name.
@@ -42,7 +44,7 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 	}
 	c, err := snp.ParseCertificates(b)
 	if err != nil {
-		return nil, exit(exitSignature, fmt.Errorf("%s: %w; next: %s", path, err, certificateStep))
+		return nil, verifier.Malformed(attest.ErrSignature, "certificate "+path, err)
 	}
 	return c, nil
 }

@@ -14,6 +14,7 @@ import (
 // check's name.
 var nextSteps = map[string]string{
 	"signature":         "send it nothing; see that the clock here is right and ask again, and if it stays so tell the operator: report or certificates are not what they should be",
+	"certificate":       certificateStep,
 	"collateral":        "put the certificate where the message says, or let it be fetched, without --offline",
 	"report_data":       "send it nothing; ask the platform itself and not a copy: what is shown is not what was signed",
 	"nonce":             "ask the platform again; with a file, give the --nonce that it was asked with",

@@ -99,10 +99,14 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 		}
 	}
 	chain, err := o.chain()
-	if refused := new(snp.Refusal); errors.As(err, &refused) {
-		return refusedSNP(err)
-	}
-	if err != nil {
+	switch refused := new(snp.Refusal); {
+	case errors.Is(err, attest.ErrCollateral):
+		return refusedSNP("collateral", err)
+	case errors.As(err, &refused):
+		return refusedSNP("signature", err)
+	case errors.Is(err, attest.ErrSignature):
+		return refusedSNP("certificate", err)
+	case err != nil:
 		return nil, err
 	}
 	roots, err := o.roots()
@@ -111,7 +115,7 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 	}
 	v, err := snp.Verify(raw, chain, roots, now)
 	if err != nil {
-		return refusedSNP(err)
+		return refusedSNP("signature", err)
 	}
 	fields := fieldsOf(v.Report)
 	out := &snpOutcome{Verdict: attest.VerdictVerified, Product: v.Product, Expires: v.Expires, Report: &fields, TCB: map[string]int{}}
@@ -129,8 +133,8 @@ func verifySNP(o snpOptions) (*snpOutcome, error) {
 }
 
 // refusedSNP is the outcome of a report that does not verify.
-func refusedSNP(err error) (*snpOutcome, error) {
-	out := &snpOutcome{Verdict: attest.VerdictRefused, Checks: []attest.Check{verifier.FailedCheck("signature", err)}}
+func refusedSNP(check string, err error) (*snpOutcome, error) {
+	out := &snpOutcome{Verdict: attest.VerdictRefused, Checks: []attest.Check{verifier.FailedCheck(check, err)}}
 	return out, advise(out.Checks, err)
 }
 
@@ -142,7 +146,7 @@ func (o *snpOptions) chain() (c snp.Chain, err error) {
 		leaf = o.VLEK
 	}
 	if leaf == "" {
-		return c, fmt.Errorf("%w: give the certificate of the signing key with --vcek or --vlek", attest.ErrCollateral)
+		return c, noCertificate("the certificate of the signing key", "none: give it with --vcek or --vlek")
 	}
 	if o.VCEK != "" && o.VLEK != "" {
 		return c, errors.New("--vcek and --vlek: a report has one signing key")
@@ -154,7 +158,7 @@ func (o *snpOptions) chain() (c snp.Chain, err error) {
 		}
 		certs, err := readCertificates(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", attest.ErrCollateral, err)
+			return c, noCertificate("a certificate in "+path, "no such file")
 		}
 		if err != nil {
 			return c, err
@@ -165,9 +169,13 @@ func (o *snpOptions) chain() (c snp.Chain, err error) {
 		return c, err
 	}
 	if c.CRL, err = readCRL(o.CRL); errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %w", attest.ErrCollateral, err)
+		err = noCertificate("a list of revoked certificates in "+o.CRL, "no such file")
 	}
 	return c, err
+}
+
+func noCertificate(expected, found string) error {
+	return &verifier.Refusal{Class: attest.ErrCollateral, Words: "what the report is to be held against is not there", Expected: expected, Found: found}
 }
 
 func (o *snpOptions) roots() ([]snp.Root, error) {

@@ -390,6 +390,55 @@ func TestARawReportGivesTheExitCodesOfTheContract(t *testing.T) {
 	}
 }
 
+// Each product of the vectors, whatever form its certificate has: the report
+// verifies at the right time, and one bit of it or of the certificate makes that
+// a 2 whose words say what was expected and what was found.
+func TestRawReportsOfEveryProductKeepTheContract(t *testing.T) {
+	for _, p := range []struct{ name, flag, report, leaf, product, at string }{
+		{"Milan", "--vcek", "milan/milan_attestation_report.bin", "milan/milan_vcek.pem", "Milan", "2026-06-01T00:00:00Z"},
+		{"Genoa", "--vcek", "genoa/genoa_attestation_report.bin", "genoa/genoa_vcek.pem", "Genoa", "2026-06-01T00:00:00Z"},
+		{"Turin", "--vcek", "turin/turin_attestation_report.bin", "turin/turin_vcek.pem", "Turin", "2026-06-01T00:00:00Z"},
+		{"a VLEK", "--vlek", "vlek-milan/test-vlek-report.bin", "vlek-milan/test-vlek.der", "Milan", "2025-06-01T00:00:00Z"},
+	} {
+		report, leaf := vectors.Read(t, "snp", p.report), vectors.Read(t, "snp", p.leaf)
+		if block, _ := pem.Decode(leaf); block != nil {
+			leaf = block.Bytes
+		}
+		armored := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf})
+		verify := func(report, leaf []byte) (int, snpOutcome) {
+			dir := t.TempDir()
+			writeTestFile(t, filepath.Join(dir, "report"), report)
+			writeTestFile(t, filepath.Join(dir, "leaf"), leaf)
+			code, out, words := omega(t, "verify", "snp", "--json", "--report", filepath.Join(dir, "report"), p.flag, filepath.Join(dir, "leaf"), "--at", p.at)
+			var got snpOutcome
+			if err := json.Unmarshal([]byte(out), &got); err != nil {
+				t.Fatalf("%s: %v: %s %s", p.name, err, out, words)
+			}
+			return code, got
+		}
+		for form, leaf := range map[string][]byte{"PEM": armored, "DER": leaf} {
+			if code, got := verify(report, leaf); code != exitOK || got.Verdict != attest.VerdictVerified || string(got.Product) != p.product {
+				t.Errorf("%s, %s: exit %d, %+v", p.name, form, code, got)
+			}
+		}
+		for at := 7; at < 8*len(report); at += 1201 {
+			changed := bytes.Clone(report)
+			changed[at/8] ^= 1 << (at % 8)
+			code, got := verify(changed, armored)
+			if code != exitSignature || got.Verdict != attest.VerdictRefused || len(got.Checks) != 1 || got.Checks[0].Expected == "" || got.Checks[0].Found == "" {
+				t.Errorf("%s, bit %d: exit %d, %+v", p.name, at, code, got)
+			}
+		}
+		for at := 8 * 40; at < 8*len(leaf); at += 1201 {
+			changed := bytes.Clone(leaf)
+			changed[at/8] ^= 1 << (at % 8)
+			if code, got := verify(report, changed); code != exitSignature || got.Verdict != attest.VerdictRefused {
+				t.Errorf("%s, bit %d of its certificate: exit %d, %+v", p.name, at, code, got)
+			}
+		}
+	}
+}
+
 func writeTestFile(t *testing.T, path string, b []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
