@@ -35,6 +35,8 @@ const (
 	asStruct            // a struct without embedded ones
 	asPointer           // a pointer
 	asList              // a slice
+	asBytes             // []byte
+	asText              // an encoding.TextUnmarshaler
 )
 
 // form is what the JSON for one Go type must look like.
@@ -93,6 +95,9 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 		if t == reflect.TypeFor[json.RawMessage]() {
 			f.as = asRaw
 		}
+		if p := reflect.PointerTo(t); p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) && !p.Implements(reflect.TypeFor[json.Unmarshaler]()) {
+			f.as = asText
+		}
 		return f
 	}
 	switch t.Kind() {
@@ -119,6 +124,9 @@ func build(t reflect.Type, made map[reflect.Type]*form) *form {
 		f.kind, f.as, f.null, f.elem = formList, asList, true, build(t.Elem(), made)
 		if t.Elem().Kind() == reflect.Uint8 {
 			f.kind, f.as = formBytes, asElse
+			if t.Elem() == reflect.TypeFor[byte]() {
+				f.as = asBytes
+			}
 		}
 	case reflect.Array:
 		f.kind, f.length, f.elem = formList, t.Len(), build(t.Elem(), made)

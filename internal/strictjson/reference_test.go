@@ -185,6 +185,7 @@ var texts = []string{
 	`{"raw":{"b":1,"a":{"d":[],"c":{}},"b":2},"name":"\u0041\/\\\"\n\u2028<&>"}`, `{"any":"\ud83d\u0041"}`, `{"any":-0}`,
 	`{"big":18446744073709551615,"ratio":1e-7,"blob":[1,2],"Map":{"a":{"key":[1,2]},"A":{"key":[-1,0]}}}`,
 	` [ 1 , 0.50 , 1E+5 , true , false , null , "é\b\f\r\t\u001f" ] `, `"\ud800"`, `01`, `1.`, `-`, `{"a":1,}`, `[1,]`, `{"a" 1}`, `nul`, "\"\xff\"", "{\"\xff\":1,\"\xfe\":2}",
+	`{"text":"\u0041b","ptr":"","blob":"AAE="}`, `{"text":null,"ptr":null,"blob":null}`, `{"text":"123456789"}`, `{"text":1}`, `{"ptr":[]}`, `{"blob":""}`, `{"blob":"AAE"}`,
 	`{"any":9007199254740993,"ratio":9007199254740992.5}`, `{"blob":"AAF=","raw":9007199254740993}`, `{"self":{"self":{"self":null}}}`, `{"NAME":1}`, `{"more":1}`,
 }
 
@@ -214,7 +215,23 @@ type recursive struct {
 	List []recursive           `json:"list"`
 	Map  map[string]*recursive `json:"map"`
 	Flag *bool                 `json:"flag"`
+	Text short                 `json:"text"`
+	Ptr  *short                `json:"ptr"`
+	Blob blob                  `json:"blob"`
 }
+
+// short reads itself from text, if there is not too much of it.
+type short struct{ S string }
+
+func (s *short) UnmarshalText(b []byte) error {
+	if len(b) > 8 {
+		return errors.New("long")
+	}
+	s.S += string(b) + "."
+	return nil
+}
+
+type blob []byte
 
 func FuzzCanonicalAgreesWithTheReference(f *testing.F) {
 	for _, s := range texts {

@@ -1,6 +1,8 @@
 package strictjson
 
 import (
+	"encoding"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -31,6 +33,17 @@ func (s *storer) store(f *form, v reflect.Value) error {
 	case asString:
 		if first == '"' {
 			v.SetString(s.string())
+			return nil
+		}
+	case asBytes:
+		if first == '"' {
+			return s.bytes(v)
+		}
+	case asText:
+		if first == '"' {
+			if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(s.string())); err != nil {
+				return fmt.Errorf("json: %w", err)
+			}
 			return nil
 		}
 	case asStruct:
@@ -84,6 +97,16 @@ func (s *storer) fields(f *form, v reflect.Value) error {
 		}
 		return s.store(field.form, v.Field(field.index))
 	})
+}
+
+// bytes reads base64 into a slice.
+func (s *storer) bytes(v reflect.Value) error {
+	b, err := base64.StdEncoding.DecodeString(s.string())
+	if err != nil {
+		return fmt.Errorf("json: %w", err)
+	}
+	v.SetBytes(b)
+	return nil
 }
 
 // list reads an array into a slice that is nil.
