@@ -44,13 +44,3 @@ func TestASubsetCarriesTheNamespacesAroundIt(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, rest)
 	}
 }
-
-// BenchmarkAppraise is one GPU's evidence with both RIMs.
-func BenchmarkAppraise(b *testing.B) {
-	e, p := h100(b)
-	for b.Loop() {
-		if _, err := Appraise(e, p); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
