@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,6 +131,9 @@ func profileNamed(name string) (profile, error) {
 		if p.name == name {
 			return p, nil
 		}
+	}
+	if name == "gpu" {
+		return profile{}, errors.New("profile gpu: there is no image with a GPU's driver in this version; docs/gpu.md says how far it has come")
 	}
 	return profile{}, fmt.Errorf("profile %q is not one of: %s", name, strings.Join(Profiles(), ", "))
 }
