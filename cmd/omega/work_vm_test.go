@@ -53,6 +53,7 @@ func TestVMAtWork(t *testing.T) {
 	t.Run("an agent is asked, and a statement says so", w.invoked)
 	t.Run("an agent waits for a person", w.approved)
 	t.Run("sessions and their servers share nothing", w.sessions)
+	t.Run("agents read what others wrote", w.shared)
 	t.Run("an engine answers with an agent's own adapter", w.inferred)
 	t.Run("the table and the last words of agents", w.observed)
 	w.evidenceOf(w.v)
@@ -106,6 +107,17 @@ func (w *workplace) sessions(t *testing.T) {
 	}
 }
 
+func (w *workplace) shared(t *testing.T) {
+	const board = "http://127.0.0.1:3128/data/board/"
+	for _, step := range []struct{ agent, order, want string }{
+		{"asked-0", "put " + board + "pub/note buy milk", "204"}, {"asked-0", "put " + board + "note buy milk", "403"}, {"asked-1", "get " + board + "pub/note", "buy milk"},
+	} {
+		if code, out, words := w.ask("invoke", step.agent, "--input", w.say("order", step.order)); code != exitOK || !strings.HasPrefix(out, step.want) {
+			t.Errorf("%s, %s: exit code %d: %q, %s", step.agent, step.order, code, out, words)
+		}
+	}
+}
+
 // crowded asks everybody again and again until the last attack is over, and once more.
 func (w *workplace) crowded(t *testing.T) {
 	over := make(chan struct{})
@@ -153,11 +165,14 @@ func (w *workplace) observed(t *testing.T) {
 		}
 	}
 	for instance, want := range map[string]string{
-		"asked-0": "running", "desk": "admitted", "desk+s1": "running", "notes-server+desk+s2": "running", "eat-1": "exited", "flipped": "exited",
+		"asked-0": "running,", "desk": "admitted", "desk+s1": "running", "notes-server+desk+s2": "running", "eat-1": "exited", "flipped": "exited",
 	} {
 		if states[instance] != want {
 			t.Errorf("%s is %q, not %s:\n%s", instance, states[instance], want, out)
 		}
+	}
+	if n := strings.Count(out, "running, healthy"); n != workCrowd {
+		t.Errorf("%d agents are well, want %d:\n%s", n, workCrowd, out)
 	}
 	if code, _, _ := w.ask("agents", "--output", "escape-1"); code != exitMismatch {
 		t.Errorf("a caller without the right reads what an agent wrote: exit code %d", code)

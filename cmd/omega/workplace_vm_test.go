@@ -33,6 +33,8 @@ auditors:
   - {name: auditor, key: log/auditor.pub}
 servers:
   - {name: notes, bundle: notes-server, principal: owner}
+data:
+  - {name: board}
 web:
   - {name: shop, hosts: [shop.invalid], ports: [80], plain: true}
 agents:
@@ -41,7 +43,10 @@ agents:
     permits: []
   - name: asked
     requires: [{role: author, principal: acme}]
-    permits: [{id: buy, action: http.request, resource: shop, approval: boss}]
+    permits:
+      - {id: buy, action: http.request, resource: shop, approval: boss}
+      - {id: pin, action: data.write, resource: board, args: {name: {prefix: pub}}}
+      - {id: look, action: data.read, resource: board}
   - {name: notes-server, requires: [{role: author, principal: acme}], permits: []}
   - name: desk
     requires: [{role: author, principal: acme}, {role: tool, principal: owner}]
@@ -97,7 +102,7 @@ func (w *workplace) agents() {
 	for i := range workCrowd {
 		crowd = append(crowd, fmt.Sprintf("asked-%d", i))
 	}
-	w.add(`{"version":"omega/agent/v1","name":"asked","command":["/asked"],"serve":{"port":8000},"limits":{"memory_bytes":67108864}}`,
+	w.add(`{"version":"omega/agent/v1","name":"asked","command":["/asked"],"serve":{"port":8000,"health":"/health"},"limits":{"memory_bytes":67108864}}`,
 		w.program("asked", ".", "./testdata/asked"), crowd...)
 	w.write("notes.json", `[{"name":"note","description":"Keeps a note.","input_schema":{"type":"object"}}]`)
 	tools := w.ok("bundle", "descriptors", "--file", w.path("notes.json"), "--to", w.repo)

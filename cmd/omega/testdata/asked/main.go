@@ -1,5 +1,5 @@
 // Command asked is an agent that answers callers: with what they said, or with
-// what came of a request to the web that they asked for.
+// what came of a request that they asked for: "get URL" or "put URL WORDS".
 package main
 
 import (
@@ -21,6 +21,22 @@ func main() {
 			}
 			defer resp.Body.Close()
 			_, _ = io.Copy(w, resp.Body)
+			return
+		}
+		if order, ok := strings.CutPrefix(string(said), "put "); ok {
+			url, words, _ := strings.Cut(order, " ")
+			req, err := http.NewRequest(http.MethodPut, url, strings.NewReader(words))
+			if err != nil {
+				fmt.Fprint(w, err)
+				return
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				fmt.Fprint(w, err)
+				return
+			}
+			defer resp.Body.Close()
+			fmt.Fprint(w, resp.Status)
 			return
 		}
 		fmt.Fprintf(w, "%s said %s", r.Header.Get("Omega-Caller"), said)
