@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,7 +153,7 @@ func (p *platformLink) mayStart(ctx context.Context, rule policy.AgentRule, from
 		return errors.Join(errNoPeer, err)
 	}
 	l := &link{g: p.g, agent: Agent{Name: rule.Name, Instance: offer}, rule: rule}
-	if _, err := l.knows(from); err != nil {
+	if _, err := l.knows(from); err != nil && !errors.Is(err, errWhichPeer) { // the bundle may say which
 		return errors.Join(err, l.recordRefusal(ctx, policy.ActionReceive, from.Name, err.Error()))
 	}
 	return nil
@@ -184,19 +185,29 @@ func (p *platformLink) carry(ctx context.Context, c *a2aCall, req *peerRequest) 
 	return c.exchange(ctx, in, way, to.Path)
 }
 
+var (
+	errNoSender  = errors.New("the policy lets no agent of that name send to this one")
+	errWhichPeer = errors.New("several peers of the policy are agents of that name on other platforms; have the bundle say which key or bundle it means by each")
+)
+
 // knows finds the peer of the policy that an agent elsewhere is. Where this
-// agent's bundle says whom it means by that peer, it must be that one.
+// agent's bundle says whom it means by a peer, it must be that one. A connection
+// says that a platform is attested and not at which address it is: where two peers
+// could be meant, none has the rights of the other.
 func (l *link) knows(from peerAgent) (string, error) {
-	for _, name := range l.g.remotePeers(from) {
-		if !l.permits(policy.ActionReceive, name) {
-			continue
-		}
-		for _, pin := range l.agent.Peers {
-			if pin.Name == name && !from.fits(pin) {
-				return "", errOtherPeer
-			}
-		}
-		return name, nil
+	all := l.g.remotePeers(from)
+	fit := slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+		return slices.ContainsFunc(l.agent.Peers, func(pin PeerPin) bool { return pin.Name == name && !from.fits(pin) })
+	})
+	switch {
+	case !slices.ContainsFunc(all, func(name string) bool { return l.permits(policy.ActionReceive, name) }):
+		return "", errNoSender
+	case len(fit) == 0:
+		return "", errOtherPeer
+	case len(fit) > 1:
+		return "", errWhichPeer
+	case !l.permits(policy.ActionReceive, fit[0]):
+		return "", errNoSender
 	}
-	return "", errors.New("the policy lets no agent of that name send to this one")
+	return fit[0], nil
 }

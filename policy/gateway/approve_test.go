@@ -264,3 +264,42 @@ func TestAnAgentOpensAFewQuestionsAtMost(t *testing.T) {
 		t.Errorf("%d questions", n)
 	}
 }
+
+func TestAQuestionAboutLostRulesEndsAndTakesNoPlaceOfOneAboutACall(t *testing.T) {
+	now := time.Now()
+	var mu sync.Mutex
+	w, keys := askWorld(t, nil, func(c *gateway.Config) { c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now } })
+	go func() {
+		for len(w.gw.Pending([]string{"di"})) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		_, _ = w.approve(answerTo(t, w.question()), keys.boss)
+	}()
+	if words, isError := w.call("files", "delete", `{}`); isError {
+		t.Fatal(words)
+	}
+	q := w.question()
+	if len(q.Widen) == 0 || !q.Until.Equal(q.Asked.Add(24*time.Hour)) {
+		t.Fatalf("%+v", q)
+	}
+	for i := range 16 {
+		args, _ := json.Marshal(map[string]int{"n": i})
+		if words, _ := w.call("files", "twice", string(args)); strings.Contains(words, "too many questions") {
+			t.Errorf("call %d, beside a question about rules: %s", i, words)
+		}
+	}
+	mu.Lock()
+	now = now.Add(25 * time.Hour)
+	mu.Unlock()
+	if open := w.gw.Pending([]string{"di"}); len(open) != 0 {
+		t.Errorf("a day later %d are open", len(open))
+	}
+	late := answerTo(t, q)
+	late.Expires = now.Add(time.Hour)
+	if _, err := w.approve(late, keys.boss); err == nil {
+		t.Error("an answer a day later has an effect")
+	}
+	if words, isError := w.call("files", "read", `{"path":"x"}`); !isError || !strings.Contains(words, "taken away") {
+		t.Errorf("the rules that nobody gave back: %s", words)
+	}
+}

@@ -150,7 +150,7 @@ func (l *link) file(ctx context.Context, c *dataCall, in *intent) (body []byte, 
 	sum, pinned := c.set.Files[c.path]
 	switch {
 	case c.set.URL == "" && c.action == policy.ActionDataWrite:
-		return nil, nil, l.g.store.put(c.set.Name, c.path, c.body, in.input.State.Labels)
+		return nil, nil, l.g.store.put(l.agent.Name, c.set.Name, c.path, c.body, in.input.State.Labels)
 	case c.set.URL == "":
 		return l.g.store.get(c.set.Name, c.path)
 	case len(c.set.Files) > 0 && c.path == "":

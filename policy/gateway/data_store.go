@@ -14,9 +14,12 @@ const (
 	maxStore = 32 << 20
 	// maxStored bounds the files of all of them.
 	maxStored = 4096
+	// storeShare is how many agents fill the store: what one of them wrote takes no
+	// more than that part of either.
+	storeShare = 4
 )
 
-var errFull = errors.New("the data sets of this platform are full")
+var errFull = errors.New("the data sets of this platform, or this agent's share of them, are full")
 
 // store keeps the files of the data sets that have no server, for one boot. Each
 // has the labels of the instance that wrote it, as they were when it did.
@@ -27,24 +30,34 @@ type store struct {
 }
 
 type stored struct {
+	agent  string // whose share it takes
 	body   []byte
 	labels []string
 }
 
-// put writes a file, in the place of the one before.
-func (s *store) put(set, path string, body []byte, labels []string) error {
+// put writes an agent's file, in the place of the one before.
+func (s *store) put(agent, set, path string, body []byte, labels []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := set + "/" + path
 	old, replaces := s.files[key]
 	size := s.size - len(old.body) + len(body)
-	if size > maxStore || !replaces && len(s.files) >= maxStored {
+	ownSize, ownFiles := len(body), 1
+	for k, f := range s.files {
+		if f.agent == agent && k != key {
+			ownSize += len(f.body)
+			ownFiles++
+		}
+	}
+	switch {
+	case size > maxStore, !replaces && len(s.files) >= maxStored,
+		ownSize > maxStore/storeShare, ownFiles > maxStored/storeShare:
 		return errFull
 	}
 	if s.files == nil {
 		s.files = map[string]stored{}
 	}
-	s.files[key], s.size = stored{slices.Clone(body), slices.Clone(labels)}, size
+	s.files[key], s.size = stored{agent, slices.Clone(body), slices.Clone(labels)}, size
 	return nil
 }
 

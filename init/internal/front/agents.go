@@ -161,7 +161,8 @@ func (f *Front) orders() func(w http.ResponseWriter, r *http.Request, who Who) {
 		until := time.Now().Add(orderTimeout + requestTimeout)
 		c := http.NewResponseController(w)
 		_, _ = c.SetReadDeadline(until), c.SetWriteDeadline(until) // a connection without deadlines has none to move
-		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
+		// Whoever hangs up keeps the turn until the order is done: it is worked on.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), orderTimeout)
 		defer cancel()
 		done, err := f.Order(ctx, o)
 		if err != nil {

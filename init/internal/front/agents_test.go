@@ -33,6 +33,7 @@ type fleet struct {
 	reads  []string
 	refuse error
 	hold   chan struct{} // orders wait for it, if there is one
+	begun  chan struct{} // and say so here, if there is one
 }
 
 func (f *fleet) agents(_ context.Context, names []string) ([]Agent, error) {
@@ -56,6 +57,9 @@ func (f *fleet) output(_ context.Context, instance, caller string, names []strin
 }
 
 func (f *fleet) order(ctx context.Context, o Order) (*Done, error) {
+	if f.begun != nil {
+		f.begun <- struct{}{}
+	}
 	if f.hold != nil {
 		select {
 		case <-f.hold:
@@ -290,4 +294,47 @@ func TestOneCallersSlowOrdersLeaveRoomForOthers(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+func TestAnOrderThatNobodyWaitsForKeepsItsTurn(t *testing.T) {
+	h := newHouse(t)
+	h.hold, h.begun = make(chan struct{}), make(chan struct{}, 64)
+	release := sync.OnceFunc(func() { close(h.hold) })
+	defer time.AfterFunc(5*time.Second, release).Stop() // an order that gets a turn would wait for ever
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range maxOrdersPerCaller {
+		wg.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, "POST", h.address+DeployPath, strings.NewReader("{}"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if resp, err := h.clients["red"].Do(req); err == nil {
+				resp.Body.Close()
+				t.Error("an answer came")
+			}
+		})
+	}
+	for range maxOrdersPerCaller {
+		<-h.begun
+	}
+	cancel()
+	wg.Wait()
+	for range 20 { // the front learns of it a moment later
+		time.Sleep(5 * time.Millisecond)
+		status, _ := h.ask("red", "POST", DeployPath, "{}")
+		if status != http.StatusTooManyRequests {
+			t.Fatalf("beside orders that are worked on: %d", status)
+		}
+	}
+	release()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if status, _ := h.ask("red", "POST", DeployPath, "{}"); status == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no turn comes back")
+		}
+	}
 }
