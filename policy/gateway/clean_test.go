@@ -352,3 +352,22 @@ func TestASandboxThatDoesNotEndKeepsItsPlaceAndItsPast(t *testing.T) {
 		t.Errorf("once it has ended: %q", words)
 	}
 }
+
+func TestASessionIsItsPlatformsOfOneBoot(t *testing.T) {
+	w, _ := cleanWorld(t)
+	from := func(peer string) string {
+		t.Helper()
+		got, err := w.gw.Ask(t.Context(), gateway.Invocation{Agent: "desk", Session: "one", Callers: []string{"al"}, Peer: peer, ContentType: "text/plain", Input: []byte("a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(got.Output)
+	}
+	for _, step := range [][2]string{
+		{"", "sandbox 1 was told a"}, {"01", "sandbox 2 was told a"}, {"02", "sandbox 3 was told a"}, {"01", "sandbox 2 was told a, a"},
+	} {
+		if got := from(step[0]); got != step[1] {
+			t.Errorf("of platform %q: %s, want %s", step[0], got, step[1])
+		}
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"strconv"
 	"testing"
+	"time"
 
+	"omega/internal/labelhash"
 	"omega/policy"
 )
 
@@ -76,3 +78,28 @@ func TestNoAgentFillsTheDataSetsOfAll(t *testing.T) {
 		t.Error("one agent's files take every place")
 	}
 }
+
+func TestAPlaceIsHeldUntilWhoAsksAnAgentThereLeaves(t *testing.T) {
+	g := &Gateway{cfg: Config{Document: &policy.Document{Agents: []policy.AgentRule{{Name: "desk", Sessions: "clean"}}}, Now: time.Now, Starter: noStarter{}}}
+	g.offers = map[string]string{"desk": "desk-1"}
+	d := &door{agent: Agent{Name: "desk", Instance: "desk-1+s1"}}
+	g.doors.open = map[string]*door{"desk-1+s1": d}
+	ready := make(chan struct{})
+	close(ready)
+	own := &place{instance: "desk-1+s1", offer: "desk-1", session: labelhash.Sum256("omega/session/a2a/v1", []byte("agent/x-1")), ready: ready, door: d}
+	g.places.of = map[string][]*place{"desk": {own}}
+	_, leave, err := g.receiver(t.Context(), "desk", "", "agent/x-1", func(Agent) bool { return true })
+	if err != nil || own.users != 1 {
+		t.Fatalf("%v; %d use the place", err, own.users)
+	}
+	leave()
+	if leave(); own.users != 0 {
+		t.Errorf("%d use it afterwards", own.users)
+	}
+	if _, _, err := g.receiver(t.Context(), "desk", "", "agent/x-1", func(Agent) bool { return false }); !errors.Is(err, errOtherPeer) || own.users != 0 {
+		t.Errorf("one that is not meant: %v; %d use the place", err, own.users)
+	}
+}
+
+// noStarter starts nothing.
+type noStarter struct{ Starter }

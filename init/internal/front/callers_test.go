@@ -181,6 +181,7 @@ func TestATokenThatIsNotGoodIsRefused(t *testing.T) {
 		"another audience":        es(headES, claims(`"omega"`, `"other"`)),
 		"no audience":             es(headES, claims(`"aud":"omega",`, "")),
 		"another subject":         es(headES, claims("repo:blue/x", "repo:red/x")),
+		"a long subject":          es(headES, claims("repo:blue/x", "repo:blue/"+strings.Repeat("x", maxSubject))),
 		"a subject below":         es(headES, claims("repo:blue/x", "repo:blue/x/y")),
 		"over":                    es(headES, claims(exp, fmt.Sprintf(`"exp":%d`, callersNow.Unix()-61))),
 		"for ever":                es(headES, claims(exp, `"exp":99999999999`)),
